@@ -1,0 +1,1 @@
+"""The device program. Imports fixedpoint and MicroPython's own modules only."""

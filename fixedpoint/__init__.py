@@ -1,0 +1,1 @@
+"""The integer engine: formats, tables, kernels, lattice. Imports nothing that MicroPython lacks."""

@@ -1,0 +1,355 @@
+"""The lattice and SnAP-1 in integers: six kernels, one text for CPython, Numba, MicroPython and viper.
+
+A cell is a record of CELL words in `m`; its time series is a row of `steps` words in `h`. One image is
+
+    derive      parameters -> coefficients of every cell                  (depends on the weights only)
+    feed        pixels of one image row -> inputs x_i(t)
+    forward     y = tanh(s + b) for every cell, into its row of h
+    readout     logits z_j = sum over t of y[bottom row][j](t)
+    error       delta = softmax(z) - onehot(label), into the rows of the readouts
+    backward    messages, eleven eligibility traces and gradient of every cell, in reverse order
+    update      one SGD step
+
+Why the loops run over the cells outside and over time inside: within one time step the wiring has no cycle, and a cell
+remembers only its own past, so a cell's whole time series can be computed as soon as those of its two sources are
+there (backward: of its two descendants). The numbers are those of a machine that steps all cells together, but the
+filters and the eleven traces of a cell live in local variables, and `h` needs one word per cell and step: the backward
+sweep overwrites y, once it is of no more use, with the message.
+
+Every intermediate value stays within 31 bits (|v| < 2**30: what MicroPython holds without allocating on a 32-bit
+chip), for all inputs, by the bounds in fixedpoint/README.md. `>>` rounds towards minus infinity ("floor"); where a
+comment says "nearest", half an LSB was added before. Nothing here may use `-x`, `~x`, floats, shift counts above 31 or
+constants beyond 30 bits: see fixedpoint/README.md, "The dialect".
+"""
+
+try:
+    from micropython import const
+except ImportError:  # CPython: constants are plain numbers, and viper's types mere labels in the signatures
+    ptr8 = ptr16 = ptr32 = int
+
+    def const(x):
+        """Return x: MicroPython's compiler folds it into the code, CPython need not."""
+        return x
+
+
+# Q-formats: a value v of format Qn means v / 2**n. Bounds and why they hold: fixedpoint/README.md.
+_Y_BITS = const(14)  # y, x, eL, eT and their cross traces, d = 1 - y^2: |v| <= 1.0
+_C_BITS = const(15)  # c and da/dl: 0 <= v <= 1.0; also the extra bits of every leaky accumulator
+_W_BITS = const(12)  # wL, wT and k = c w as operands: |v| < 8.0
+_ETA_BITS = const(11)  # eta: |v| < 12.0 (in units of 2**gain)
+_ETA_CROSS_BITS = const(10)  # cross traces of l
+_MASTER_BITS = const(26)  # the parameters themselves: |v| < 8.0
+_MSG_BITS = const(22)  # messages lam and delta: saturated at |v| < 64.0
+_EXP_BITS = const(23)  # exp(-x) in the softmax
+
+_ONE = const(16384)  # 1.0 as Q14
+_HALF_C = const(16384)  # half an LSB of what `>> _C_BITS` leaves
+_L_ORIGIN = const(268435456)  # 4.0 as Q26: the tables of c(l) and da/dl begin at l = -4
+_Y_RANGE = const(131071)  # the last argument of the tanh table, 8 - 1 LSB (Q14)
+_M_LIMIT = const(67108863)  # |m| < 64.0 in Q20, so that |lam| = |m d| < 64.0 in Q22
+_UPDATE_LIMIT = const(536870911)  # |step| < 8.0 in Q26
+
+# The record of a cell. Readouts (unit gain, no memory) and the null shoreline (all zero) are records too.
+_LEFT = const(0)  # rows of h that the left and the top input read
+_TOP = const(1)
+_RIGHT = const(2)  # records of the descendants that hear this cell on their left and on their top input
+_BELOW = const(3)
+_GAIN = const(4)  # binary exponent of the left input: x is stored divided by 2**gain
+_C = const(5)  # Q15 coefficient c of the leaky integrator
+_DA = const(6)  # Q15 da/dl = -dc/dl
+_WL = const(7)  # Q12 operands of wL and wT
+_WT = const(8)
+_B = const(9)  # Q14 operand of b
+_KL = const(10)  # Q12 couplings c wL and c wT: what the message to the left and to the top source is multiplied by
+_KT = const(11)
+_EL = const(12)  # Q29 accumulators of the filtered inputs, kept between two calls of forward()
+_ET = const(13)
+_PEAK = const(14)  # bitwise OR of |lam| over the row: as many bits as its largest
+_EXPONENT = const(15)  # of the gradient: dL/dtheta = g * 2**(_EXPONENT - 32), for l * 2**(_EXPONENT - 28)
+_GRADIENT = const(16)  # dL/dl, dL/dwL, dL/dwT, dL/db; for l and wL in units of 2**-gain
+_CELL = const(20)
+
+# For those who import: MicroPython folds the names above into the code and forgets them.
+RECORD = (_CELL, _LEFT, _TOP, _RIGHT, _BELOW, _GAIN, _C, _WL, _WT, _KL, _KT)
+GRADIENT = (_EXPONENT, _GRADIENT)
+FORMATS = (_Y_BITS, _C_BITS, _W_BITS, _ETA_BITS, _ETA_CROSS_BITS, _MASTER_BITS, _MSG_BITS, _EXP_BITS)
+
+
+def derive(w: ptr32, m: ptr32, c_table: ptr16, da_table: ptr16, n: int):
+    """Parameters w (n x (l, wL, wT, b), Q26) -> operands c, da/dl, wL, wT, b and couplings of n records."""
+    for p in range(n):
+        q = p * _CELL
+        # c(l) = 1 - exp(-exp(-l)) and da/dl: tables at steps of 1/32, interpolated at 12 bits, nearest
+        x = w[4 * p] + _L_ORIGIN
+        i = x >> 21
+        x = (x >> 9) & 4095
+        c = c_table[i]
+        c = c + (((c_table[i + 1] - c) * x + 2048) >> 12)
+        a = da_table[i]
+        a = a + (((da_table[i + 1] - a) * x + 2048) >> 12)
+        wl = (w[4 * p + 1] + 8192) >> 14  # Q26 -> Q12, nearest
+        wt = (w[4 * p + 2] + 8192) >> 14
+        m[q + _C] = c
+        m[q + _DA] = a
+        m[q + _WL] = wl
+        m[q + _WT] = wt
+        m[q + _B] = (w[4 * p + 3] + 2048) >> 12  # Q26 -> Q14, nearest
+        m[q + _KL] = (c * wl + _HALF_C) >> _C_BITS  # Q12, nearest
+        m[q + _KT] = (c * wt + _HALF_C) >> _C_BITS
+
+
+def feed(h: ptr32, row: ptr8, offset: int, count: int, base: int, steps: int, scale: int):
+    """Pixels row[offset : offset+count] (0..255) -> inputs at h[base], h[base + steps], ...; x = pixel * scale / 64.
+
+    scale = 4112 maps 255 to 1 - 1 LSB (Q14); floor.
+    """
+    for i in range(count):
+        h[base + i * steps] = (row[offset + i] * scale) >> 6
+
+
+def forward(m: ptr32, h: ptr32, tanh: ptr16, n: int, steps: int, t0: int, t1: int):
+    """Outputs y(t) of all n cells for t0 <= t < t1 (article: eq. 1 and 2), which may come in several calls.
+
+    The drive wL yL + wT yT passes a leaky integrator. As that is linear, s = wL eL + wT eT, where eL and eT are the
+    leaky integrals of the two inputs: the eligibility traces of the two weights. So they are all the state there is.
+    """
+    for p in range(n):
+        q = p * _CELL
+        c = m[q + _C]
+        wl = m[q + _WL]
+        wt = m[q + _WT]
+        b = m[q + _B]
+        narrow = _W_BITS - m[q + _GAIN]
+        left = m[q + _LEFT] * steps
+        top = m[q + _TOP] * steps
+        own = p * steps
+        # A leaky accumulator keeps the product's bits and is read at the operand's: no dead band. It starts at half an
+        # LSB, so that the reading by floor is to nearest.
+        if t0 == 0:
+            el = _HALF_C
+            et = _HALF_C
+        else:
+            el = m[q + _EL]
+            et = m[q + _ET]
+        fl = el >> _C_BITS
+        ft = et >> _C_BITS
+        for t in range(t0, t1):
+            el += c * (h[left + t] - fl)
+            et += c * (h[top + t] - ft)
+            fl = el >> _C_BITS
+            ft = et >> _C_BITS
+            v = ((wl * fl) >> narrow) + ((wt * ft) >> _W_BITS) + b  # s + b, Q14, floor
+            z = v >> 31  # 0 or -1: (v ^ z) - z is |v|, and later gives the sign back
+            v = (v ^ z) - z
+            if v > _Y_RANGE:
+                v = _Y_RANGE
+            i = v >> 8
+            y = tanh[i]
+            y = y + (((tanh[i + 1] - y) * (v & 255) + 128) >> 8)  # nearest
+            h[own + t] = (y ^ z) - z
+        m[q + _EL] = el
+        m[q + _ET] = et
+
+
+def readout(m: ptr32, h: ptr32, z: ptr32, n: int, outs: int, steps: int):
+    """Logits z_j, Q14: the sum over time of the output that readout j listens to."""
+    for j in range(outs):
+        row = m[(n + j) * _CELL + _TOP] * steps
+        s = 0
+        for t in range(steps):
+            s += h[row + t]
+        z[j] = s
+
+
+def error(m: ptr32, h: ptr32, z: ptr32, exp: ptr32, n: int, outs: int, steps: int, label: int):
+    """delta = softmax(z) - onehot(label), Q22, into the rows and the peaks of the readouts. z has 2 * outs words."""
+    top = z[0]
+    for j in range(outs):
+        if z[j] > top:
+            top = z[j]
+    total = 0
+    for j in range(outs):
+        x = top - z[j]
+        e = 0
+        if x < 262144:  # exp(-16) is less than an LSB of delta: nought from there on
+            i = x >> 9
+            e = exp[i]
+            e = e + (((exp[i + 1] - e) * (x & 511) + 256) >> 9)  # nearest
+        z[outs + j] = e
+        total += e
+    # Long division by the leading 15 bits of the total (relative error 2**-14 at most, the same for all classes).
+    k = 0
+    while (total >> k) > 32767:
+        k += 1
+    s = total >> k
+    rest = 0
+    for j in range(outs):
+        e = z[outs + j]
+        i = e // s
+        e = (((i << 15) + ((e - i * s) << 15) // s) + (1 << (k - 8))) >> (k - 7)  # Q22, nearest
+        z[outs + j] = e
+        if j != label:
+            rest += e
+    z[outs + label] = 0 - rest  # p - 1 without cancellation; the errors sum to 0 exactly
+    for j in range(outs):
+        e = z[outs + j]
+        row = (n + j) * steps
+        for t in range(steps):
+            h[row + t] = e
+        i = e >> 31
+        m[(n + j) * _CELL + _PEAK] = (e ^ i) - i
+
+
+def backward(m: ptr32, h: ptr32, n: int, steps: int, mantissa: int):
+    """Messages and SnAP-1 gradients of all n cells, last cell first; h: rows y -> rows lam. Article: section on SnAP-1.
+
+    Cross traces are kept without their constant factor: eps_d = w_d E_d, where E_d is the leaky integral, with the
+    descendant's own c, of d f_theta. So dL/dtheta = sum over d of w_d * (sum over t of lam_d E_d), and the readout is a
+    descendant like any other, with c = 1 and w = 1. The message is one factor of all products of a row and is rounded
+    to `mantissa` bits of the row's largest (block floating point); mantissa = 16 - bit_length(steps) keeps the sums in
+    30 bits.
+    """
+    for p in range(n - 1, -1, -1):
+        q = p * _CELL
+        own = p * steps
+        right = m[q + _RIGHT]
+        below = m[q + _BELOW]
+        r = right * _CELL
+        s = below * _CELL
+        nr = 0
+        while (m[r + _PEAK] >> nr) >> mantissa:
+            nr += 1
+        nb = 0
+        while (m[s + _PEAK] >> nb) >> mantissa:
+            nb += 1
+        hr = (1 << nr) >> 1
+        hb = (1 << nb) >> 1
+        right = right * steps
+        below = below * steps
+        left = m[q + _LEFT] * steps
+        top = m[q + _TOP] * steps
+        c = m[q + _C]
+        da = m[q + _DA]
+        wl = m[q + _WL]
+        wt = m[q + _WT]
+        gain = _C_BITS + m[q + _GAIN]
+        cr = m[r + _C]
+        cb = m[s + _C]
+        kr = m[r + _KL]
+        kb = m[s + _KT]
+        peak = 0
+        # traces: Q14 + 15 bits (eta Q11 + 15, its cross traces Q10 + 15), each with its reading
+        el = et = eta = _HALF_C
+        fl = ft = fe = 0
+        rl = rt = rb = re = bl = bt = bb = be = _HALF_C
+        frl = frt = frb = fre = fbl = fbt = fbb = fbe = 0
+        grl = grt = grb = gre = gbl = gbt = gbb = gbe = 0
+        for t in range(steps):
+            y = h[own + t]
+            d = _ONE - ((y * y + 8192) >> _Y_BITS)  # nearest
+            # self traces: eL, eT, and eta <- eta - c eta + da/dl (s_old - u), where u - s_old = wL (yL - eL) + ...
+            x = h[left + t] - fl
+            v = h[top + t] - ft
+            eta -= c * fe
+            eta -= da * (((wl * x) >> _C_BITS) + ((wt * v) >> gain))  # Q11, floor
+            el += c * x
+            et += c * v
+            fl = el >> _C_BITS
+            ft = et >> _C_BITS
+            fe = eta >> _C_BITS
+            # what they do to y: d f_theta
+            x = (d * fl) >> _Y_BITS  # floor
+            v = (d * ft) >> _Y_BITS
+            e = (d * fe + 16384) >> 15  # Q10, nearest
+            # cross traces of the right and of the below descendant
+            rl += cr * (x - frl)
+            frl = rl >> _C_BITS
+            rt += cr * (v - frt)
+            frt = rt >> _C_BITS
+            re += cr * (e - fre)
+            fre = re >> _C_BITS
+            rb += cr * (d - frb)
+            frb = rb >> _C_BITS
+            bl += cb * (x - fbl)
+            fbl = bl >> _C_BITS
+            bt += cb * (v - fbt)
+            fbt = bt >> _C_BITS
+            be += cb * (e - fbe)
+            fbe = be >> _C_BITS
+            bb += cb * (d - fbb)
+            fbb = bb >> _C_BITS
+            # gradient: lam_d E_d
+            x = h[right + t]
+            v = h[below + t]
+            y = (x + hr) >> nr  # nearest
+            grl += y * frl
+            grt += y * frt
+            gre += y * fre
+            grb += y * frb
+            y = (v + hb) >> nb
+            gbl += y * fbl
+            gbt += y * fbt
+            gbe += y * fbe
+            gbb += y * fbb
+            # message: m = kR lam_right + kB lam_below, Q20; lam = m d, Q22; products in two halves, both nearest
+            e = (x >> 14) * kr + (v >> 14) * kb + (((x & 16383) * kr + (v & 16383) * kb + 8192) >> 14)
+            if e > _M_LIMIT:
+                e = _M_LIMIT
+            if e < 0 - _M_LIMIT:
+                e = 0 - _M_LIMIT
+            e = (e >> 12) * d + (((e & 4095) * d + 2048) >> 12)
+            h[own + t] = e
+            x = e >> 31
+            peak |= (e ^ x) - x
+        m[q + _PEAK] = peak
+        # times w_d, halved, and both brought to the larger exponent, floor
+        e = nr
+        if nb > e:
+            e = nb
+        m[q + _EXPONENT] = e
+        nr = 1 + e - nr
+        nb = 1 + e - nb
+        x = m[r + _WL]
+        v = m[s + _WT]
+        y = ((gre >> 15) * x + (((gre & 32767) * x) >> 15)) >> nr
+        m[q + _GRADIENT] = y + (((gbe >> 15) * v + (((gbe & 32767) * v) >> 15)) >> nb)
+        y = ((grl >> 15) * x + (((grl & 32767) * x) >> 15)) >> nr
+        m[q + _GRADIENT + 1] = y + (((gbl >> 15) * v + (((gbl & 32767) * v) >> 15)) >> nb)
+        y = ((grt >> 15) * x + (((grt & 32767) * x) >> 15)) >> nr
+        m[q + _GRADIENT + 2] = y + (((gbt >> 15) * v + (((gbt & 32767) * v) >> 15)) >> nb)
+        y = ((grb >> 15) * x + (((grb & 32767) * x) >> 15)) >> nr
+        m[q + _GRADIENT + 3] = y + (((gbb >> 15) * v + (((gbb & 32767) * v) >> 15)) >> nb)
+
+
+def update(w: ptr32, m: ptr32, rule: ptr32, n: int):
+    """One SGD step: w -= rate * gradient for n x (l, wL, wT, b), Q26, within bounds.
+
+    rule is 4 x (multiplier 0..32767, shift 9..40, lowest, highest): rate = multiplier * 2**-shift.
+    """
+    for p in range(n):
+        q = p * _CELL
+        for k in range(4):
+            x = m[q + _GRADIENT + k]
+            a = rule[4 * k]
+            v = (x >> 15) * a + (((x & 32767) * a) >> 15)  # floor
+            e = rule[4 * k + 1] - 9 - m[q + _EXPONENT]
+            if k == 0:
+                e = e - 4
+            if k < 2:
+                e = e - m[q + _GAIN]
+            if e > 0:
+                v = ((v >> (e - 1)) + 1) >> 1  # nearest
+            else:
+                e = 0 - e
+                x = _UPDATE_LIMIT >> e
+                if v > x:
+                    v = x
+                if v < 0 - x:
+                    v = 0 - x
+                v = v << e
+            v = w[4 * p + k] - v
+            if v < rule[4 * k + 2]:
+                v = rule[4 * k + 2]
+            if v > rule[4 * k + 3]:
+                v = rule[4 * k + 3]
+            w[4 * p + k] = v

@@ -1,0 +1,179 @@
+"""What a run is: presets, learning-rate schedule, image order. All of it integers once a run has begun."""
+
+from dataclasses import asdict, dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from fixedpoint.lattice import MAX_ROWS, RATE_SHIFTS, Lattice, Random
+from host.cli import UserError
+from host.dataset import Dataset
+
+SEGMENT = 500  # images between two changes of the learning rate
+
+
+def q12(value: float) -> int:
+    """The Q12 integer nearest to value."""
+    return round(value * 4096)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Where training starts and how fast it goes; see fixedpoint.lattice for the integers' formats."""
+
+    about: str
+    init: tuple[int, ...]  # INIT_FIELDS, Q12
+    bounds: tuple[tuple[int, int], ...]  # lowest and highest l, w, b, Q12
+    rate: str  # of the weights, a decimal number
+    rate_l: str  # of l and b, as multiples of it
+    rate_b: str
+    decay: bool  # linearly to zero over the run; else constant
+    scale: int = 4112  # x = pixel * scale / 64 * 2**gain, Q14
+    gain: int = 0
+
+
+WIDEST = ((q12(-4), q12(6)), (q12(-8), q12(8)), (q12(-8), q12(8)))
+
+PRESETS = {
+    "article": Preset(
+        about="the article's: w ~ N(0, 1/2), l ~ U(0, ln 20), b ~ N(0, 0.05^2), input gain 10, constant rate",
+        init=(q12(0), q12(0.70710678), q12(0), q12(0.70710678), q12(0), q12(2.99573227), q12(0), q12(0.05)),
+        bounds=WIDEST,
+        rate="0.01",
+        rate_l="4",
+        rate_b="0.05",
+        decay=False,
+        scale=2570,
+        gain=4,
+    ),
+    "critical": Preset(
+        about="couplings near criticality, so that messages reach the upper rows; rate falling to zero",
+        init=(q12(0.75), q12(0.2), q12(0.75), q12(0.2), q12(-1.2039728), q12(0), q12(0), q12(0)),
+        bounds=WIDEST,
+        rate="0.01",
+        rate_l="4",
+        rate_b="0.05",
+        decay=True,
+    ),
+}
+
+
+def multiplier_shift(rate: Fraction) -> tuple[int, int]:
+    """The learning rate as (multiplier, shift), rate = multiplier * 2**-shift, to 15 significant bits.
+
+    Raises UserError for a rate that is negative or too large.
+    """
+    lowest, highest = RATE_SHIFTS
+    shift = highest
+    while shift > lowest and round(rate * 2**shift) > 32767:
+        shift -= 1
+    multiplier = round(rate * 2**shift)
+    if not 0 <= multiplier <= 32767:
+        raise UserError(f"learning rate {float(rate):g} is outside 0..{32767 / 2**lowest:.2f}; choose a smaller one")
+    return multiplier, shift
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that decides the parameters a run ends with. Equal configs on equal data give equal digests."""
+
+    preset: str
+    rows: int
+    cols: int
+    steps: int
+    seed: int
+    epochs: int
+    images: int
+    test_images: int
+    data: str  # the data's digest
+    pixel_bits: int
+    arithmetic: str  # "fixed" or "float"
+    init: tuple[int, ...]
+    bounds: tuple[tuple[int, int], ...]
+    rate: str
+    rate_l: str
+    rate_b: str
+    decay: bool
+    scale: int
+    gain: int
+
+    @property
+    def total(self) -> int:
+        """Training steps in the whole run."""
+        return self.epochs * self.images
+
+    def rates(self, step: int) -> tuple[tuple[int, int], ...]:
+        """(multiplier, shift) of l, w and b for the training step with this number (constant within a SEGMENT)."""
+        now = Fraction(self.rate)
+        if self.decay:
+            now *= Fraction(self.total - step // SEGMENT * SEGMENT, self.total)
+        return tuple(multiplier_shift(now * ratio) for ratio in (Fraction(self.rate_l), 1, Fraction(self.rate_b)))
+
+    def float_rates(self, step: int) -> tuple[float, float, float]:
+        """The same rates as numbers."""
+        l, w, b = (m / 2**s for m, s in self.rates(step))
+        return l, w, b
+
+    def order(self, epoch: int) -> np.ndarray:
+        """The order of the training images in an epoch (0, 1, ...): Fisher-Yates with the engine's own generator."""
+        random = Random(self.seed + (epoch + 1) * 7919)
+        order = list(range(self.images))
+        for i in range(self.images - 1, 0, -1):
+            k = ((random.draw() << 16 | random.draw()) * (i + 1)) >> 32
+            order[i], order[k] = order[k], order[i]
+        return np.array(order)
+
+    def lattice(self, **executor: Any) -> Lattice:
+        """A seeded Lattice of this configuration. executor: `kernels` and `words` of Lattice."""
+        lattice = Lattice(self.rows, self.cols, self.steps, self.scale, self.gain, **executor)
+        lattice.set_bounds(self.bounds)
+        lattice.seed(self.seed, self.init)
+        return lattice
+
+    def as_dict(self) -> dict[str, Any]:
+        """As JSON would return it: tuples are lists."""
+        return {k: [list(x) if isinstance(x, tuple) else x for x in v] if isinstance(v, tuple) else v
+                for k, v in asdict(self).items()}
+
+
+def quantise(images: np.ndarray, bits: int) -> np.ndarray:
+    """Pixels as the link carries them: the leading `bits` (8, 4, 1), stretched back to 0..255 by repetition."""
+    if bits == 8:
+        return images
+    return (images >> (8 - bits)) * np.uint8(255 // ((1 << bits) - 1))
+
+
+def prepare(data: Dataset, config: Config) -> Dataset:
+    """The data as the lattice of this configuration sees it: cropped to `rows` central pixels, in `pixel_bits` bits."""
+    left = (data.train_images.shape[2] - config.rows) // 2
+    crop = slice(left, left + config.rows)
+    train, test = (np.ascontiguousarray(quantise(x[:, :, crop], config.pixel_bits))
+                   for x in (data.train_images, data.test_images))
+    return replace(data, train_images=train, test_images=test)
+
+
+def configure(
+    data: Dataset, preset: str, seed: int, epochs: int, rows: int | None = None, cols: int | None = None,
+    pixel_bits: int = 8, arithmetic: str = "fixed",
+) -> Config:
+    """The configuration of a run on this data. Raises UserError for what the data or the engine do not allow."""
+    if preset not in PRESETS:
+        raise UserError(f"there is no preset {preset}; choose one of {', '.join(PRESETS)}")
+    chosen = PRESETS[preset]
+    _, steps, width = data.train_images.shape
+    classes = int(max(data.train_labels.max(), data.test_labels.max())) + 1
+    rows = width if rows is None else rows
+    cols = max(classes, 10) if cols is None else cols
+    if not 1 <= rows <= width:
+        raise UserError(f"--rows {rows}: the images are {width} pixels wide; choose 1..{width}")
+    if not classes <= cols <= MAX_ROWS:
+        raise UserError(f"--cols {cols}: the labels need {classes} classes; choose {classes}..{MAX_ROWS}")
+    if epochs < 1:
+        raise UserError(f"--epochs {epochs}: choose at least 1")
+    if not 0 <= seed < 2**31:
+        raise UserError(f"--seed {seed}: choose 0..{2**31 - 1}")
+    parts = {k: v for k, v in asdict(chosen).items() if k != "about"}
+    return Config(preset=preset, rows=rows, cols=cols, steps=steps, seed=seed, epochs=epochs,
+                  images=len(data.train_images), test_images=len(data.test_images), data=data.digest,
+                  pixel_bits=pixel_bits, arithmetic=arithmetic, **parts)

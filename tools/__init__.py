@@ -1,0 +1,1 @@
+"""Commands around the project: tables, benchmark, images. Each has --help."""
