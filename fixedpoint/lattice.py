@@ -17,9 +17,9 @@ L_HIGHEST = (6 << MASTER_BITS) - 1
 W_HIGHEST = 32767 << (MASTER_BITS - W_BITS)  # the largest whose operand is below 8.0
 RATE_SHIFTS = (14, 40)  # lowest and highest shift of a learning rate multiplier * 2**-shift
 
-# Spread of the parameters at the start, all Q12: mean and standard deviation of wL and of wT, lowest and highest l,
-# mean and standard deviation of b.
-INIT_FIELDS = ("wl_mean", "wl_std", "wt_mean", "wt_std", "l_low", "l_high", "b_mean", "b_std")
+# Spread of the parameters at the start, all Q12: mean and standard deviation of wL and the share of its signs that are
+# flipped, mean and standard deviation of wT, lowest and highest l, mean and standard deviation of b.
+INIT_FIELDS = ("wl_mean", "wl_std", "wl_flipped", "wt_mean", "wt_std", "l_low", "l_high", "b_mean", "b_std")
 
 
 def words(n):
@@ -112,13 +112,15 @@ class Lattice:
         self.kernels.derive(self.w, self.m, tables.C, tables.DA, self.cells)
 
     def seed(self, seed, init):
-        """Draw all parameters, cell by cell, and set step to 0. init: the eight Q12 values of INIT_FIELDS."""
-        wl_mean, wl_std, wt_mean, wt_std, l_low, l_high, b_mean, b_std = init
+        """Draw all parameters, cell by cell, and set step to 0. init: the nine Q12 values of INIT_FIELDS."""
+        wl_mean, wl_std, wl_flipped, wt_mean, wt_std, l_low, l_high, b_mean, b_std = init
         random = Random(seed)
         values = self.w
         for p in range(0, 4 * self.cells, 4):
             values[p] = random.uniform(l_low, l_high)
             values[p + 1] = random.normal(wl_mean, wl_std)
+            if random.draw() >> 4 < wl_flipped:
+                values[p + 1] = 0 - values[p + 1]
             values[p + 2] = random.normal(wt_mean, wt_std)
             values[p + 3] = random.normal(b_mean, b_std)
         self.load(values, 0)

@@ -38,7 +38,7 @@ WIDEST = ((q12(-4), q12(6)), (q12(-8), q12(8)), (q12(-8), q12(8)))
 PRESETS = {
     "article": Preset(
         about="the article's: w ~ N(0, 1/2), l ~ U(0, ln 20), b ~ N(0, 0.05^2), input gain 10, constant rate",
-        init=(q12(0), q12(0.70710678), q12(0), q12(0.70710678), q12(0), q12(2.99573227), q12(0), q12(0.05)),
+        init=(q12(0), q12(0.70710678), 0, q12(0), q12(0.70710678), q12(0), q12(2.99573227), q12(0), q12(0.05)),
         bounds=WIDEST,
         rate="0.01",
         rate_l="4",
@@ -48,10 +48,10 @@ PRESETS = {
         gain=4,
     ),
     "critical": Preset(
-        about="couplings near criticality, so that messages reach the upper rows; rate falling to zero",
-        init=(q12(0.75), q12(0.2), q12(0.75), q12(0.2), q12(-1.2039728), q12(0), q12(0), q12(0)),
-        bounds=WIDEST,
-        rate="0.01",
+        about="wT near 1, so that messages reach the upper rows; wL of either sign; rate falling to zero",
+        init=(q12(0.7), q12(0.2), q12(0.5), q12(0.97), q12(0.02), q12(-2), q12(0), q12(0), q12(0)),
+        bounds=((q12(-2), q12(2)), (q12(-2), q12(2)), (q12(-8), q12(8))),
+        rate="0.004",
         rate_l="4",
         rate_b="0.05",
         decay=True,

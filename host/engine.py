@@ -62,7 +62,10 @@ def executor(name: str) -> dict:
 
 
 class FixedLearner:
-    """The integer engine on the host as the Learner of a Run."""
+    """The integer engine on the host as the Learner of a Run.
+
+    The kernels get pixels as bytes, as on the device: NumPy's uint8 would overflow in plain CPython.
+    """
 
     def __init__(self, lattice: Lattice):
         self.lattice = lattice
@@ -72,13 +75,12 @@ class FixedLearner:
 
     def train(self, images: np.ndarray, labels: np.ndarray) -> int:
         train = self.lattice.train
-        flat = images.reshape(len(images), -1)
-        return sum(train(image, label) == label for image, label in zip(flat, labels.tolist(), strict=True))
+        return sum(train(image.tobytes(), label) == label for image, label in zip(images, labels.tolist(), strict=True))
 
     def evaluate(self, images: np.ndarray, labels: np.ndarray) -> float:
         predict = self.lattice.predict
-        flat = images.reshape(len(images), -1)
-        return sum(predict(image) == label for image, label in zip(flat, labels.tolist(), strict=True)) / len(labels)
+        hits = sum(predict(image.tobytes()) == label for image, label in zip(images, labels.tolist(), strict=True))
+        return hits / len(labels)
 
     def params(self) -> np.ndarray:
         return np.array(self.lattice.w, np.int32).reshape(self.lattice.rows, self.lattice.cols, 4)

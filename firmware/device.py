@@ -1,0 +1,329 @@
+"""The board's half of the link: a state machine that turns frames into training steps, exactly once each.
+
+It knows neither stdin nor time: firmware.main gives it bytes, a clock and a way to send. The same text runs in the
+tests under CPython against simulated faults.
+
+Exactly once: the lattice's step counter is the sequence number of the next training image. A TRAIN frame is taken only
+if it carries this number and the next missing rows; anything else is answered with what is wanted instead (ACK) or,
+for the image just trained, with its result once more (RESULT). Between RESULT n and the last frame of image n + 1 the
+host waits, so one result is all that has to be remembered.
+"""
+
+import gc
+import struct
+
+from fixedpoint.lattice import Lattice, words
+from firmware import codec, storage, wire
+
+VERSION = (0, 1, 0)  # of the firmware
+
+
+class Device:
+    """One board. send(buffer, n) transmits n bytes; micros() is a clock in us that may wrap at 2**30 or above.
+
+    window: bytes that the board's input can hold while it computes. digest, golden: self-test, found and wanted.
+    """
+
+    def __init__(self, send, micros, window, digest, golden, root="", kernels=None, elapsed=None):
+        self.send, self.micros, self.window, self.root = send, micros, window, root
+        self.elapsed = elapsed or (lambda now, before: now - before)
+        self.lattice_options = {} if kernels is None else kernels
+        self.self_test, self.failed = digest, digest != golden
+        self.receiver, self.sender = wire.Receiver(), wire.Sender()
+        self.pixels = bytearray(wire.MAX_BODY * 8)
+        self.counters = [0] * 10
+        self.saved = storage.load(None, root)  # session, step and size of the checkpoint, if there is one
+        self.lattice = None
+        self.config = b""
+        self.session = 0
+        self.key = wire.NO_KEY
+        self.attached = False  # a host is there: no more beacons, no Ctrl-C
+        self.open = False  # and has opened the session
+        self.leave = False  # EXIT came
+        self.forget()
+
+    def forget(self):
+        """Drop all that belongs to the image under way and to the last results."""
+        self.kind = 0
+        self.test = 0  # sequence number of the TEST under way
+        self.done = -1  # sequence number of the last TRAIN whose result is in self.result
+        self.tested = -1  # likewise of the last TEST
+        self.label = self.prediction = self.time = self.digest = 0
+        self.test_label = self.test_prediction = 0
+        self.rates = self.loading = False
+
+    def receive(self, chunk, n):
+        """Take n bytes from the link, and answer every frame that they complete."""
+        start = 0
+        while start < n:
+            start = self.receiver.take(chunk, start, n)
+            if start < 0:
+                return
+            length = self.receiver.unseal(self.key)
+            if length:
+                self.handle(self.receiver.body, length)
+
+    def handle(self, body, n):
+        """Act on one good frame; whatever it says, the board goes on."""
+        kind = body[0]
+        if kind == wire.TRAIN or kind == wire.TEST:
+            if self.open and n > wire.HEADER and self.lattice is not None:
+                self.image(body, n, kind)
+            return
+        self.counters[6] += 1
+        if kind == wire.ATTACH and bytes(body[:n]) == wire.GREETING:
+            self.attached, self.open = True, False
+            self.hello()
+        elif kind == wire.EXIT:
+            self.leave = True
+        elif not self.attached:
+            return
+        elif kind == wire.OPEN and n == struct.calcsize(wire.OPEN_FORMAT):
+            self.on_open(bytes(body[:n]))
+        elif kind == wire.STATISTICS:
+            self.counters[0] = gc.mem_free() if hasattr(gc, "mem_free") else 0
+            self.counters[8], self.counters[9] = self.receiver.damaged, self.receiver.overlong
+            self.reply(wire.COUNTERS_FORMAT, wire.COUNTERS, *[x & 0xFFFFFFFF for x in self.counters])
+        elif not self.open:
+            return
+        elif kind == wire.QUERY:
+            self.state()
+        elif kind == wire.RATES and n == struct.calcsize(wire.RATES_FORMAT):
+            self.on_rates(bytes(body[:n]))
+        elif kind == wire.READ and n == struct.calcsize(wire.READ_FORMAT):
+            self.on_read(*struct.unpack(wire.READ_FORMAT, bytes(body[:n]))[1:])
+        elif kind == wire.WRITE and n > struct.calcsize(wire.READ_FORMAT):
+            self.on_write(bytes(body[:n]))
+        elif kind == wire.COMMIT and n == struct.calcsize(wire.COMMIT_FORMAT):
+            self.on_commit(*struct.unpack(wire.COMMIT_FORMAT, bytes(body[:n]))[1:])
+        elif kind == wire.CHECKPOINT:
+            self.on_checkpoint()
+        elif kind == wire.CLOSE:
+            self.state()
+            self.attached = self.open = False
+
+    # What the training loop needs: no allocation from here to `transmit`.
+
+    def image(self, body, n, kind):
+        """TRAIN, TEST: take rows if they are the next ones, and make the step when the last has come."""
+        lattice = self.lattice
+        sequence = wire.get32(body, 1)
+        first, count, label = body[5], body[6], body[7] & 0x7F
+        training = kind == wire.TRAIN
+        if training:
+            if sequence == self.done and sequence + 1 == lattice.step:
+                self.counters[7] += 1
+                return self.result(wire.RESULT)
+            fits = sequence == lattice.step and self.rates
+            sequence = lattice.step
+        else:
+            if sequence == self.tested and sequence >= 0:
+                self.counters[7] += 1
+                return self.result(wire.TESTED)
+            fits = sequence >= 0
+        if fits and (kind != self.kind or (sequence != self.test and not training)) and first == 0:
+            # A new image, or the first rows of one that the other kind pushed aside.
+            self.kind, self.test = kind, sequence
+            lattice.begin()
+        pixels = count * lattice.rows
+        if (
+            not fits
+            or self.loading
+            or kind != self.kind
+            or sequence != (lattice.step if training else self.test)
+            or first != lattice.arrived
+            or count == 0
+            or first + count > lattice.steps
+            or label >= lattice.cols
+            or n != wire.HEADER + ((pixels * self.bits + 7) >> 3)
+        ):
+            self.counters[7] += 1
+            return self.ack(kind, sequence if sequence > 0 else 0, wire.FLAG_REFUSED)
+        self.counters[6] += 1
+        codec.stretch(body, wire.HEADER, self.pixels, pixels, self.bits)
+        for i in range(count):
+            lattice.row(self.pixels, i * lattice.rows)
+        begun = self.micros()
+        if lattice.arrived < lattice.steps:
+            self.ack(kind, sequence, 0)  # first the host, then the work: the next rows travel meanwhile
+            lattice.advance()
+            self.time = (self.time if first else 0) + self.elapsed(self.micros(), begun)
+            return None
+        if training:
+            self.prediction = lattice.learn(label)
+            self.label, self.done, self.kind = label, sequence, 0
+            self.time = (self.time if first else 0) + self.elapsed(self.micros(), begun)
+            self.digest = lattice.digest() if body[7] & wire.WITH_DIGEST else 0
+            self.counters[1] += 1
+            self.counters[3] = self.time
+            return self.result(wire.RESULT)
+        self.test_prediction, self.test_label = lattice.classify(), label
+        self.tested, self.kind = sequence, 0
+        self.counters[2] += 1
+        return self.result(wire.TESTED)
+
+    def ack(self, kind, sequence, flags):
+        """ACK: which image and which of its rows are wanted next, and how many bytes may be under way."""
+        body = self.sender.body
+        body[0], body[1] = wire.ACK, kind
+        wire.put32(body, 2, sequence)
+        body[6] = self.lattice.arrived if kind == self.kind and (kind == wire.TRAIN or sequence == self.test) else 0
+        body[7] = flags | (wire.FLAG_RATES if self.rates else 0)
+        body[8], body[9] = self.window & 255, self.window >> 8
+        self.transmit(10)
+
+    def result(self, kind):
+        """RESULT or TESTED of the last image of that kind."""
+        body = self.sender.body
+        body[0] = kind
+        if kind == wire.RESULT:
+            wire.put32(body, 1, self.lattice.step)
+            body[5], body[6] = self.label, self.prediction
+        else:
+            wire.put32(body, 1, self.tested)
+            body[5], body[6] = self.test_label, self.test_prediction
+        wire.put32(body, 7, self.time)
+        for i in range(11, 15):
+            body[i] = 0
+        if kind == wire.RESULT and self.digest:
+            struct.pack_into("<I", body, 11, self.digest)
+        self.transmit(15)
+
+    def transmit(self, n):
+        """Seal and send the n bytes in the sender's body."""
+        self.send(self.sender.frame, self.sender.seal(n, self.key))
+
+    # Control: rare, may allocate.
+
+    def reply(self, form, *values):
+        """Send one frame of this struct format."""
+        struct.pack_into(form, self.sender.body, 0, *values)
+        self.transmit(struct.calcsize(form))
+
+    def hello(self):
+        """HELLO: who and what is here. Also the beacon of a board without a host."""
+        saved = self.saved
+        flags = (
+            (wire.FLAG_ATTACHED if self.attached else 0)
+            | (wire.FLAG_SESSION if self.lattice is not None else 0)
+            | (wire.FLAG_CHECKPOINT if saved else 0)
+            | (wire.FLAG_SELF_TEST_FAILED if self.failed else 0)
+        )
+        free = gc.mem_free() if hasattr(gc, "mem_free") else 0
+        step = self.lattice.step if self.lattice is not None else 0
+        saved_session, saved_step = saved[:2] if saved else (0, 0)
+        about = VERSION + (flags, self.window, mpy(), free, self.self_test, self.session, step)
+        self.reply(wire.HELLO_FORMAT, wire.HELLO, wire.VERSION, *(about + (saved_session, saved_step)))
+
+    def refuse(self, reason, detail=0):
+        """REFUSED: why the session was not opened."""
+        step = self.lattice.step if self.lattice is not None else 0
+        self.reply(wire.REFUSED_FORMAT, wire.REFUSED, reason, self.session, step, detail)
+
+    def state(self):
+        """STATE: step counter and digest."""
+        flags = (wire.FLAG_RATES if self.rates else 0) | (wire.FLAG_LOADING if self.loading else 0)
+        self.reply(wire.STATE_FORMAT, wire.STATE, self.lattice.step, self.lattice.digest(), flags)
+
+    def on_open(self, body):
+        """OPEN: go on with the session in memory, else with its checkpoint, else begin it."""
+        _, version, flags, rows, cols, steps, scale, gain, bits, session, seed, *rest = struct.unpack(
+            wire.OPEN_FORMAT, body
+        )
+        self.open = False
+        if version != wire.VERSION:
+            return self.refuse(wire.BAD_VERSION, wire.VERSION)
+        if self.failed:
+            return self.refuse(wire.SELF_TEST)
+        config = body[3:]
+        saved = self.saved
+        replace = flags & wire.FLAG_REPLACE
+        if self.lattice is not None and config != self.config and self.lattice.step and not replace:
+            return self.refuse(wire.OTHER_SESSION)
+        if self.lattice is None and saved and saved[0] != session and saved[1] and not replace:
+            self.session = saved[0]
+            return self.refuse(wire.OTHER_SESSION)
+        if self.lattice is None or config != self.config:
+            self.lattice, self.config, self.session = None, b"", 0
+            gc.collect()
+            try:
+                if bits not in (1, 4, 8) or rows * 8 > len(self.pixels):
+                    raise ValueError
+                lattice = Lattice(rows, cols, steps, scale, gain, **self.lattice_options)
+                bounds = rest[9:]
+                lattice.set_bounds(((bounds[0], bounds[1]), (bounds[2], bounds[3]), (bounds[4], bounds[5])))
+            except ValueError:
+                return self.refuse(wire.BAD_CONFIG)
+            except MemoryError:
+                gc.collect()
+                return self.refuse(wire.NO_MEMORY)
+            lattice.seed(seed, rest[:9])
+            self.lattice, self.config, self.session, self.bits = lattice, config, session, bits
+            if saved and saved[0] == session and saved[2] == 4 * rows * cols:
+                values = words(4 * rows * cols)
+                if storage.load(values, self.root):
+                    lattice.load(values, saved[1])
+            self.forget()
+        if flags & wire.FLAG_RESTART:
+            self.lattice.seed(seed, rest[:9])
+            self.forget()
+        self.key = wire.key_of(session)
+        self.kind, self.tested, self.rates = 0, -1, False  # but the last RESULT stays: the host may have missed it
+        self.lattice.begin()
+        self.open = True
+        return self.state()
+
+    def on_rates(self, body):
+        """RATES: learning rates from this step on, if it is the step that comes next."""
+        _, step, *rates = struct.unpack(wire.RATES_FORMAT, body)
+        if step != self.lattice.step:
+            return self.ack(wire.TRAIN, self.lattice.step, wire.FLAG_REFUSED)
+        try:
+            self.lattice.set_rates(((rates[0], rates[1]), (rates[2], rates[3]), (rates[4], rates[5])))
+        except ValueError:
+            return self.ack(wire.TRAIN, self.lattice.step, wire.FLAG_REFUSED)
+        self.rates = True
+        return self.ack(wire.TRAIN, self.lattice.step, 0)
+
+    def on_read(self, first, count):
+        """READ: some of the parameters, as WORDS."""
+        total = len(self.lattice.w)
+        if 0 < count <= wire.MAX_WORDS and first + count <= total:
+            some = [int(self.lattice.w[first + i]) for i in range(count)]
+            self.reply(f"{wire.READ_FORMAT}{count}i", wire.WORDS, first, count, *some)
+
+    def on_write(self, body):
+        """WRITE: some of the parameters; they count, and training goes on, only after COMMIT."""
+        _, first, count = struct.unpack(wire.READ_FORMAT, body[:4])
+        if 0 < count and first + count <= len(self.lattice.w) and len(body) == 4 + 4 * count:
+            self.loading, self.rates, self.done = True, False, -1
+            for i in range(count):
+                self.lattice.w[first + i] = struct.unpack("<i", body[4 + 4 * i : 8 + 4 * i])[0]
+            self.state()
+
+    def on_commit(self, step, digest):
+        """COMMIT: what was written is the parameters after this step, if it has this digest."""
+        if step >= 1 << 30:
+            return self.state()
+        self.lattice.load(self.lattice.w, step)
+        self.rates, self.done, self.kind = False, -1, 0
+        self.loading = self.lattice.digest() != digest
+        return self.state()
+
+    def on_checkpoint(self):
+        """CHECKPOINT: the host has nothing under way and waits for the answer, so flash writes disturb nothing."""
+        if self.loading:
+            return self.state()
+        try:
+            storage.save(self.session, self.lattice.step, self.lattice.w, self.root)
+        except OSError as error:
+            return self.refuse(wire.STORAGE, (error.errno or 0) & 0xFFFF)
+        self.saved = self.session, self.lattice.step, len(self.lattice.w)
+        return self.state()
+
+
+def mpy():
+    """sys.implementation._mpy of this MicroPython (its .mpy version and architecture), 0 elsewhere."""
+    import sys
+
+    return getattr(sys.implementation, "_mpy", 0) & 0xFFFF

@@ -1,0 +1,149 @@
+"""Messages between host and board, one text for both ends. Byte by byte: firmware/README.md.
+
+All numbers are little-endian. A body starts with its type; types from SEALED on carry the session in their CRC.
+"""
+
+import struct
+from array import array
+
+from firmware import codec
+
+VERSION = 1  # of the wire: both ends must have the same
+MAX_BODY, MAX_FRAME = codec.MAX
+BEAT_MS = 500  # a board without a session says HELLO this often
+
+# host -> board, outside a session
+ATTACH = 0x21  # as text, see GREETING
+OPEN = 0x22
+EXIT = 0x23
+STATISTICS = 0x24
+# board -> host, outside a session
+HELLO = 0x41
+REFUSED = 0x42
+COUNTERS = 0x43
+# host -> board, in a session
+SEALED = 0x80
+TRAIN = 0x81
+TEST = 0x82
+RATES = 0x83
+QUERY = 0x84
+READ = 0x85
+WRITE = 0x86
+COMMIT = 0x87
+CHECKPOINT = 0x88
+CLOSE = 0x89
+# board -> host, in a session
+ACK = 0xC1
+RESULT = 0xC2
+TESTED = 0xC3
+STATE = 0xC4
+WORDS = 0xC5
+
+# HELLO: type, wire version, firmware version (3), flags, window, .mpy word, free heap, self-test digest,
+#        session and step in memory, session and step of the checkpoint
+HELLO_FORMAT = "<BBBBBBHHIIIIII"
+# OPEN: type, wire version, flags, rows, cols, steps, scale, gain, pixel bits, session, seed, init (9), bounds (6)
+OPEN_FORMAT = "<BBBBBHHBBII15h"
+REFUSED_FORMAT = "<BBIIH"  # type, reason, session, step, detail
+# COUNTERS: type, free heap, images trained, images tested, time in the last training step (us),
+#           time waiting for data, time computing (ms), frames accepted, repeated, damaged, overlong
+COUNTERS_FORMAT = "<BIIIIIIIIII"
+ROWS_FORMAT = "<BIBBB"  # TRAIN, TEST: type, sequence number, first row, rows, label | WITH_DIGEST; then pixels
+RATES_FORMAT = "<BIHBHBHB"  # type, step, (multiplier, shift) of l, w, b
+READ_FORMAT = "<BHB"  # READ, WRITE, WORDS: type, first word, words; WRITE and WORDS: then int32 each
+COMMIT_FORMAT = "<BII"  # type, step, digest
+ACK_FORMAT = "<BBIBBH"  # type, TRAIN or TEST, its sequence number and first row wanted next, flags, credit (bytes)
+RESULT_FORMAT = "<BIBBII"  # RESULT, TESTED: type, step after / sequence number, label, prediction, us, digest or 0
+STATE_FORMAT = "<BIIB"  # type, step, digest, flags
+
+HEADER = struct.calcsize(ROWS_FORMAT)
+MAX_WORDS = 56  # parameters in one READ or WRITE
+
+FLAG_ATTACHED, FLAG_SESSION, FLAG_CHECKPOINT, FLAG_SELF_TEST_FAILED = 1, 2, 4, 8  # HELLO
+FLAG_REPLACE, FLAG_RESTART = 1, 2  # OPEN: discard another session; forget this session's progress
+FLAG_REFUSED, FLAG_RATES, FLAG_LOADING = 1, 2, 4  # ACK, STATE: out of order; rates are set; WRITE without COMMIT
+WITH_DIGEST = 0x80  # TRAIN: the RESULT shall carry the digest
+REASONS = ("wire version", "another session", "self-test", "configuration", "memory", "no session", "storage")
+BAD_VERSION, OTHER_SESSION, SELF_TEST, BAD_CONFIG, NO_MEMORY, NO_SESSION, STORAGE = range(7)
+
+# The body of ATTACH. The frame made of it is "$!hello board, a host is here: dW@(+" and a zero: a board that is not
+# running the firmware but its REPL sees no control character, and comes to no harm.
+GREETING = b"!hello board, a host is here: d"
+
+CRC_TABLE = array("H", bytes(1024))
+codec.fill_crc_table(CRC_TABLE)
+NO_KEY = array("H", (0, 0))
+
+
+def key_of(session):
+    """The CRC key of a session id (32 bits), as (low, high) half."""
+    return array("H", (session & 0xFFFF, session >> 16))
+
+
+class Sender:
+    """Seals bodies into frames. body is the buffer to fill, frame the one that comes out; nothing is allocated."""
+
+    def __init__(self):
+        self.body = bytearray(MAX_BODY + 4)
+        self.frame = bytearray(MAX_FRAME)
+        self.crc = array("H", (0, 0))
+
+    def seal(self, n, key):
+        """Encode body[:n] into frame; return the frame's length."""
+        body = self.body
+        codec.crc32(body, n, key if body[0] >= SEALED else NO_KEY, CRC_TABLE, self.crc)
+        for i in range(2):
+            body[n + 2 * i] = self.crc[i] & 255
+            body[n + 2 * i + 1] = self.crc[i] >> 8
+        return codec.encode(body, n + 4, self.frame)
+
+
+class Receiver:
+    """Finds frames in a stream of bytes and unseals them in place. damaged, overlong count what was thrown away."""
+
+    def __init__(self):
+        self.body = bytearray(MAX_FRAME)
+        self.length = array("H", (0,))
+        self.crc = array("H", (0, 0))
+        self.damaged = self.overlong = 0
+
+    def take(self, chunk, start, end):
+        """Read on in chunk[start:end]; return the index behind the next delimiter, or -1 if there is none.
+
+        After an index, unseal() tells whether a frame ended there.
+        """
+        return codec.take(chunk, start, end, self.body, self.length)
+
+    def unseal(self, key):
+        """Return the length of the body now in self.body, or 0 if what came is no frame (or the void between two)."""
+        n = self.length[0]
+        self.length[0] = 0
+        if n == 0:
+            return 0
+        if n >= MAX_FRAME:
+            self.overlong += 1
+            return 0
+        body = self.body
+        n = codec.decode(body, n) - 4
+        if n > 0:
+            codec.crc32(body, n, key if body[0] >= SEALED else NO_KEY, CRC_TABLE, self.crc)
+            for i in range(2):
+                if body[n + 2 * i] | body[n + 2 * i + 1] << 8 != self.crc[i]:
+                    n = 0
+        if n <= 0:
+            self.damaged += 1
+            return 0
+        return n
+
+
+def put32(body, at, value):
+    """Write 0 <= value < 2**30 at body[at:at+4]."""
+    for i in range(4):
+        body[at + i] = (value >> (8 * i)) & 255
+
+
+def get32(body, at):
+    """Read a number below 2**30 from body[at:at+4]; a larger one becomes -1 (it would allocate on a chip)."""
+    if body[at + 3] >= 64:
+        return -1
+    return body[at] | body[at + 1] << 8 | body[at + 2] << 16 | body[at + 3] << 24

@@ -1,0 +1,402 @@
+"""The host's half of the link: finds the board, opens a session, sends images so that each is trained exactly once.
+
+What may happen to bytes on the way is firmware/README.md's subject; the rules that make loss harmless are few: a board
+answers every good frame, the host repeats what is not answered, and the board's step counter decides what is new.
+"""
+
+import itertools
+import struct
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from firmware import wire
+from host.cli import UserError
+
+ANSWER = 1.5  # seconds until a board that does not answer is asked again: a training step of a slow board, and more
+TRIES = 6  # so often, then the link counts as lost
+GREET = 1.0  # seconds between two ATTACH frames while we wait for a HELLO
+
+
+class LinkLost(Exception):
+    """The board, or the line to it, is gone; str() says what was noticed."""
+
+
+class BoardReset(LinkLost):
+    """The board has started anew: whatever it did since its checkpoint must be done again."""
+
+
+class Transport(Protocol):
+    """A line to a board."""
+
+    def read(self, timeout: float) -> bytes:
+        """Return what has arrived, at least one byte unless `timeout` seconds pass. Raises LinkLost."""
+
+    def write(self, data: bytes) -> None:
+        """Send all of it. Raises LinkLost."""
+
+    def close(self) -> None:
+        """Let go of the line."""
+
+
+@dataclass(frozen=True)
+class Hello:
+    """A board's HELLO."""
+
+    wire_version: int
+    version: str
+    flags: int
+    window: int
+    mpy: int
+    free: int
+    self_test: int
+    session: int
+    step: int
+    saved_session: int
+    saved_step: int
+
+    @classmethod
+    def parse(cls, body: bytes) -> "Hello":
+        """Raises UserError for a board that speaks another version of the wire."""
+        if len(body) < 2 or body[1] != wire.VERSION or len(body) != struct.calcsize(wire.HELLO_FORMAT):
+            raise UserError(
+                f"the board speaks version {body[1] if len(body) > 1 else '?'} of the wire, this host {wire.VERSION};"
+                " put this version's firmware on it with --install"
+            )
+        _, version, a, b, c, *rest = struct.unpack(wire.HELLO_FORMAT, body)
+        return cls(version, f"{a}.{b}.{c}", *rest)
+
+
+@dataclass
+class Statistics:
+    """What went over the line."""
+
+    bytes_out: int = 0
+    bytes_in: int = 0
+    frames: int = 0  # image frames, the first time
+    retransmitted: int = 0  # image frames, again
+    timeouts: int = 0
+    resets: int = 0
+    images: int = 0
+
+
+@dataclass
+class Result:
+    """A board's answer to one image."""
+
+    sequence: int
+    prediction: int
+    digest: int
+    micros: int
+
+
+@dataclass
+class Link:
+    """One conversation with a board over a transport. clock: seconds, for time-outs only."""
+
+    transport: Transport
+    clock: Callable[[], float] = time.monotonic
+    statistics: Statistics = field(default_factory=Statistics)
+    answer: float = ANSWER
+
+    def __post_init__(self) -> None:
+        self.sender, self.receiver = wire.Sender(), wire.Receiver()
+        self.key = wire.NO_KEY
+        self.pending: deque[bytes] = deque()
+        self.tail = b""  # the last bytes that came, to show what was there instead of frames
+        self.credit = wire.MAX_FRAME
+        self.tests = itertools.count(1)
+
+    # Frames
+
+    def frame(self, body: bytes) -> bytes:
+        """Seal a body."""
+        self.sender.body[: len(body)] = body
+        return bytes(self.sender.frame[: self.sender.seal(len(body), self.key)])
+
+    def send(self, form: str, *values: int) -> None:
+        """Send one frame of this struct format."""
+        self.write(self.frame(struct.pack(form, *values)))
+
+    def write(self, data: bytes) -> None:
+        """Send a frame, behind a zero if the board might be in the middle of something."""
+        self.statistics.bytes_out += len(data)
+        self.transport.write(data)
+
+    def receive(self, timeout: float) -> bytes | None:
+        """The next good body, or None if none came in `timeout` seconds. Raises LinkLost, BoardReset."""
+        until = self.clock() + timeout
+        while not self.pending:
+            left = until - self.clock()
+            if left <= 0:
+                return None
+            data = self.transport.read(left)
+            self.statistics.bytes_in += len(data)
+            self.tail = (self.tail + data)[-4000:]
+            start = 0
+            while start < len(data):
+                start = self.receiver.take(data, start, len(data))
+                if start < 0:
+                    break
+                if n := self.receiver.unseal(self.key):
+                    self.pending.append(bytes(self.receiver.body[:n]))
+        return self.pending.popleft()
+
+    def explain(self) -> str | None:
+        """What the board said instead of frames, if it is something a person should see."""
+        text = self.tail.decode("utf-8", "replace")
+        if (at := text.rfind("Traceback (most recent call last)")) >= 0:
+            lines = [line for line in text[at:].replace("\r", "").split("\n") if line and "\0" not in line]
+            return "the board's program has stopped with: " + " | ".join(line.strip() for line in lines[:12])
+        if ">>> " in text:
+            return (
+                "the board is at its MicroPython prompt, the firmware does not run; reset the board, or put the"
+                " firmware on it with --install"
+            )
+        return None
+
+    def request(self, kinds: tuple[int, ...], form: str, *values: int) -> bytes:
+        """Send a frame until it is answered by one of these kinds; return the answer's body.
+
+        Raises LinkLost if it never is, BoardReset if the board has started anew, UserError if it refuses for good.
+        """
+        for _ in range(TRIES):
+            self.write(b"\0")
+            self.send(form, *values)
+            until = self.clock() + self.answer
+            while (left := until - self.clock()) > 0:
+                body = self.receive(left)
+                if body is None:
+                    break
+                if body[0] in kinds:
+                    return body
+                self.notice(body)
+            self.statistics.timeouts += 1
+        raise LinkLost(self.explain() or "the board does not answer")
+
+    def notice(self, body: bytes) -> None:
+        """React to a frame that nobody waits for."""
+        if body[0] == wire.HELLO and not Hello.parse(body).flags & wire.FLAG_ATTACHED:
+            raise BoardReset("the board has started anew")
+
+    # Conversation
+
+    def attach(self, patience: float = 4.0) -> Hello:
+        """Find the firmware at the other end. Raises UserError if there is none (with what there is instead)."""
+        until = self.clock() + patience
+        greet = self.clock() + 0.1
+        greeting = self.frame(wire.GREETING)
+        asked = False
+        while (now := self.clock()) < until:
+            if now >= greet:
+                self.write(b"\0" + greeting)
+                greet = now + GREET
+            body = self.receive(min(greet, until) - now)
+            if body and body[0] == wire.HELLO:
+                hello = Hello.parse(body)
+                self.credit = hello.window
+                if hello.flags & wire.FLAG_ATTACHED:
+                    self.tail = b""
+                    return hello
+                self.write(b"\0" + greeting)
+                until = max(until, self.clock() + self.answer)
+            elif self.clock() > until - 1 and not asked:
+                asked = True
+                self.write(b"\r\n")  # a prompt shows itself
+        raise UserError(
+            self.explain()
+            or "no firmware answered on this port; is it the right one? Put the firmware on the board with --install"
+        )
+
+    def open(self, body: bytes, session: int) -> tuple[int, int, int]:
+        """Open a session with an OPEN body; return the board's step counter, digest and STATE flags.
+
+        Raises UserError if the board refuses, with the reason.
+        """
+        self.key = wire.key_of(session)
+        form = f"{len(body)}s"
+        answer = self.request((wire.STATE, wire.REFUSED), form, body)  # type: ignore[arg-type]
+        if answer[0] == wire.REFUSED:
+            self.refused(answer)
+        return struct.unpack(wire.STATE_FORMAT, answer)[1:]
+
+    def refused(self, body: bytes) -> None:
+        """Raise what a REFUSED frame says."""
+        _, reason, session, step, detail = struct.unpack(wire.REFUSED_FORMAT, body)
+        raise UserError(
+            {
+                wire.BAD_VERSION: f"the board speaks version {detail} of the wire; use --install",
+                wire.OTHER_SESSION: f"the board holds another run (session {session:08x}, step {step});"
+                " go on with that one, or discard it with --replace",
+                wire.SELF_TEST: "the board's self-test failed: its MicroPython computes wrongly (miscompiled viper code"
+                " is a known defect of some releases); install another MicroPython release on it",
+                wire.BAD_CONFIG: "the board's firmware does not support this configuration; use fewer rows or steps",
+                wire.NO_MEMORY: "the lattice does not fit the board's memory; use fewer rows or columns",
+                wire.STORAGE: f"the board cannot write its checkpoint (error {detail}); free space on its file system",
+            }.get(reason, f"the board refuses: {reason}")
+        )
+
+    def query(self) -> tuple[int, int, int]:
+        """The board's step counter, digest and STATE flags."""
+        return struct.unpack(wire.STATE_FORMAT, self.request((wire.STATE,), "<B", wire.QUERY))[1:]
+
+    def set_rates(self, step: int, rates: tuple[tuple[int, int], ...]) -> None:
+        """Set the learning rates before this step. Raises LinkLost if the board is at another one."""
+        flat = [x for pair in rates for x in pair]
+        answer = self.request((wire.ACK,), wire.RATES_FORMAT, wire.RATES, step, *flat)
+        while answer[7] & wire.FLAG_REFUSED:  # unless that was the answer to an image frame sent before
+            late = self.receive(self.answer)
+            if late is None:
+                raise LinkLost("the board is at another step")
+            if late[0] == wire.ACK:
+                answer = late
+
+    def read_params(self, count: int) -> np.ndarray:
+        """All `count` parameters, int32, Q26."""
+        words = np.zeros(count, np.int32)
+        for first in range(0, count, wire.MAX_WORDS):
+            n = min(wire.MAX_WORDS, count - first)
+            while True:
+                body = self.request((wire.WORDS,), wire.READ_FORMAT, wire.READ, first, n)
+                if struct.unpack_from(wire.READ_FORMAT, body)[1:] == (first, n):
+                    break
+            words[first : first + n] = np.frombuffer(body, "<i4", n, struct.calcsize(wire.READ_FORMAT))
+        return words
+
+    def write_params(self, params: np.ndarray, step: int, digest: int) -> None:
+        """Give the board parameters (int32, Q26) and the step counter that belongs to them."""
+        flat = params.ravel()
+        for first in range(0, len(flat), wire.MAX_WORDS):
+            some = flat[first : first + wire.MAX_WORDS].tolist()
+            form = f"{wire.READ_FORMAT}{len(some)}i"
+            self.request((wire.STATE,), form, wire.WRITE, first, len(some), *some)
+        while True:
+            answer = self.request((wire.STATE,), wire.COMMIT_FORMAT, wire.COMMIT, step, digest)
+            found_step, found, flags = struct.unpack(wire.STATE_FORMAT, answer)[1:]
+            if not flags & wire.FLAG_LOADING and (found_step, found) == (step, digest):
+                return
+
+    def checkpoint(self) -> None:
+        """Have the board write its checkpoint; nothing is under way meanwhile. Raises UserError if it cannot."""
+        answer = self.request((wire.STATE, wire.REFUSED), "<B", wire.CHECKPOINT)
+        if answer[0] == wire.REFUSED:
+            self.refused(answer)
+
+    def counters(self) -> dict[str, int]:
+        """The board's own statistics."""
+        answer = self.request((wire.COUNTERS,), "<B", wire.STATISTICS)
+        names = ("free_heap", "trained", "tested", "last_step_us", "waiting_ms", "busy_ms", "accepted", "repeated",
+                 "damaged", "overlong")  # fmt: skip
+        return dict(zip(names, struct.unpack(wire.COUNTERS_FORMAT, answer)[1:], strict=True))
+
+    # Images
+
+    def images(
+        self, kind: int, first: int, images: np.ndarray, labels: np.ndarray, bits: int, digests: bool = False
+    ) -> Iterator[Result]:
+        """Send images (n, steps, rows) uint8 as TRAIN or TEST with sequence numbers from `first`; yield their results.
+
+        Go-back-N over frames of whole rows, at most `credit` bytes under way. The last frame of an image waits until
+        the result of the image before is here, so that a board has to remember one result only.
+        Raises LinkLost, BoardReset.
+        """
+        answer = wire.RESULT if kind == wire.TRAIN else wire.TESTED
+        cut = [image_frames(kind, first + i, image, int(label), bits, digests)
+               for i, (image, label) in enumerate(zip(images, labels, strict=True))]  # fmt: skip
+        last = len(cut[0]) - 1 if cut else 0
+        done = 0  # images whose result is here
+        cursor = (0, 0)  # image and frame to send next
+        highest = (0, 0)  # beyond all that was ever sent
+        flight: deque[tuple[tuple[int, int], int]] = deque()
+        gone_back: tuple[int, int] | None = None
+        misses = 0
+        while done < len(cut):
+            while cursor[0] < len(cut) and (cursor[1] < last or cursor[0] == done):
+                data = self.frame(cut[cursor[0]][cursor[1]][1])
+                if flight and sum(n for _, n in flight) + len(data) > self.credit:
+                    break
+                self.statistics.frames += cursor >= highest
+                self.statistics.retransmitted += cursor < highest
+                self.write(data)
+                flight.append((cursor, len(data)))
+                cursor = (cursor[0], cursor[1] + 1) if cursor[1] < last else (cursor[0] + 1, 0)
+                highest = max(highest, cursor)
+            body = self.receive(self.answer)
+            if body is None:
+                self.statistics.timeouts += 1
+                misses += 1
+                if misses >= TRIES:
+                    raise LinkLost(self.explain() or "the board does not answer")
+                self.write(b"\0")
+                cursor = flight[0][0] if flight else min(cursor, (done, 0))
+                flight.clear()
+                gone_back = None
+                continue
+            if body[0] == answer and len(body) == struct.calcsize(wire.RESULT_FORMAT):
+                _, number, _, prediction, micros, digest = struct.unpack(wire.RESULT_FORMAT, body)
+                if number - (kind == wire.TRAIN) != first + done:
+                    continue  # a late repetition
+                misses = 0
+                self.statistics.images += 1
+                yield Result(first + done, prediction, digest, micros)
+                done += 1
+                gone_back = None
+                while flight and flight[0][0] < (done, 0):
+                    flight.popleft()
+                if cursor < (done, 0):
+                    cursor = (done, 0)
+            elif body[0] == wire.ACK and body[1] == kind and len(body) == struct.calcsize(wire.ACK_FORMAT):
+                _, _, number, row, flags, self.credit = struct.unpack(wire.ACK_FORMAT, body)
+                if kind == wire.TRAIN and not flags & wire.FLAG_RATES:
+                    raise LinkLost("the board has lost its learning rates")
+                image = number - first
+                if kind == wire.TRAIN and image < done:
+                    raise BoardReset(f"the board went back to step {number}")
+                lost = kind == wire.TRAIN and image == done + 1  # it is trained, but its result did not come
+                if lost:
+                    wanted = (done, last)
+                elif done <= image < len(cut):
+                    wanted = (image, next((k for k, (start, _) in enumerate(cut[image]) if start == row), 0))
+                else:
+                    continue
+                while flight and flight[0][0] < wanted:
+                    flight.popleft()
+                    misses = 0
+                if wanted > cursor:
+                    cursor = wanted
+                elif (lost or flags & wire.FLAG_REFUSED) and wanted < cursor and wanted != gone_back:
+                    cursor = gone_back = wanted
+                    flight.clear()
+            else:
+                self.notice(body)
+
+
+def image_frames(
+    kind: int, sequence: int, image: np.ndarray, label: int, bits: int, digest: bool
+) -> list[tuple[int, bytes]]:
+    """The bodies of one image (steps, rows) of uint8 pixels, each with its first row; `bits` leading bits per pixel."""
+    steps, rows = image.shape
+    per_frame = max(1, min((wire.MAX_BODY - wire.HEADER) * 8 // (bits * rows), steps))
+    per_frame = -(-steps // -(-steps // per_frame))  # the same number of frames, evenly filled
+    out = []
+    for first in range(0, steps, per_frame):
+        some = image[first : first + per_frame]
+        flags = wire.WITH_DIGEST if digest else 0
+        head = struct.pack(wire.ROWS_FORMAT, kind, sequence, first, len(some), label | flags)
+        out.append((first, head + pack(some, bits)))
+    return out
+
+
+def pack(pixels: np.ndarray, bits: int) -> bytes:
+    """The leading `bits` (8, 4 or 1) of each pixel, first pixel in the highest bits."""
+    flat = pixels.ravel() >> (8 - bits)
+    if bits == 8:
+        return flat.tobytes()
+    if bits == 1:
+        return np.packbits(flat).tobytes()
+    flat = np.concatenate([flat, np.zeros(len(flat) % 2, np.uint8)])
+    return (flat[::2] << 4 | flat[1::2]).tobytes()

@@ -1,0 +1,197 @@
+"""A simulated board: the real firmware in a real MicroPython process, behind a pseudo-terminal.
+
+    python -m host.sim            prints a port for `python -m host.stream --port ...`; Ctrl-C ends it
+
+A thread carries the bytes between the process's terminal and the one that the host opens. It can limit their rate to a
+UART's and damage them, and the board can be reset and unplugged: what the tests do to it.
+"""
+
+import argparse
+import contextlib
+import os
+import pty
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import termios
+import threading
+import time
+import tty
+from collections.abc import Callable
+from pathlib import Path
+
+from host import cli
+from tools import lanes
+
+ROOT = Path(__file__).resolve().parent.parent
+MAIN = "import firmware.main\nfirmware.main.main()\n"
+ARCHITECTURES = ("x64", "i386", "armhf", "cpython")
+
+
+def best_architecture() -> str:
+    """x64 where a MicroPython is installed, else CPython as the stand-in."""
+    return "x64" if lanes.available("x64") else "cpython"
+
+
+class SimBoard:
+    """One board: its flash is the directory `flash`, its port the path `port`.
+
+    arch: x64, i386, armhf (MicroPython), cpython. baud: limit of the line's rate, 10 bits a byte; None is unlimited.
+    damage(data, to_board) may return other bytes than it is given. Raises UserError if the MicroPython is not there.
+    """
+
+    def __init__(
+        self,
+        arch: str | None = None,
+        flash: Path | None = None,
+        baud: int | None = None,
+        heap: str = "2M",
+        damage: Callable[[bytes, bool], bytes] | None = None,
+    ):
+        self.arch = arch or best_architecture()
+        self.baud, self.damage = baud, damage or (lambda data, to_board: data)
+        self.own = None if flash else tempfile.TemporaryDirectory(prefix="shoreline-board-")
+        self.flash = flash or Path(self.own.name)
+        self.link = self.flash / "port"
+        self.port = str(self.link)
+        self.command = self._install(heap)
+        self.process: subprocess.Popen | None = None
+        self.master = self.outer = -1
+        self.lock = threading.Lock()
+        self.running = True
+        self.power_on()
+        self.plug()
+        self.thread = threading.Thread(target=self._pump, daemon=True)
+        self.thread.start()
+
+    def _install(self, heap: str) -> list[str]:
+        """Put the firmware into the flash as it would be put on a board; return the command that runs it."""
+        (self.flash / "main.py").write_text(MAIN)
+        if self.arch == "cpython":
+            for name in ("fixedpoint", "firmware"):
+                shutil.copytree(ROOT / name, self.flash / name, dirs_exist_ok=True,
+                                ignore=shutil.ignore_patterns("__pycache__"))  # fmt: skip
+            return [sys.executable, "main.py"]
+        lanes.compile_tree(self.arch, [ROOT / "fixedpoint", ROOT / "firmware"], self.flash)
+        return [*lanes.command(self.arch), "-X", f"heapsize={heap}", "main.py"]
+
+    def power_on(self) -> None:
+        """Start the firmware on a fresh terminal."""
+        master, inner = pty.openpty()
+        tty.setraw(inner)
+        mode = termios.tcgetattr(inner)
+        mode[6][termios.VMIN], mode[6][termios.VTIME] = 0, 0  # reads return what is there, as a poll has said
+        termios.tcsetattr(inner, termios.TCSANOW, mode)
+        self.process = subprocess.Popen(
+            self.command, stdin=inner, stdout=inner, stderr=inner, cwd=self.flash, start_new_session=True
+        )
+        os.close(inner)
+        with self.lock:
+            self.master = master
+
+    def power_off(self) -> None:
+        """Cut the power: the process dies wherever it is; what it has in flash stays."""
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+        with self.lock:
+            if self.master >= 0:
+                os.close(self.master)
+                self.master = -1
+
+    def reset(self) -> None:
+        """Power off and on."""
+        self.power_off()
+        self.power_on()
+
+    def plug(self) -> None:
+        """Connect the cable: the port appears."""
+        outer, slave = pty.openpty()
+        tty.setraw(slave)
+        name = os.ttyname(slave)
+        with self.lock:
+            self.outer, self.slave = outer, slave  # our own end of it keeps the terminal up between two hosts
+        self.link.unlink(missing_ok=True)
+        self.link.symlink_to(name)
+
+    def unplug(self) -> None:
+        """Pull the cable: the port goes away; the board runs on."""
+        self.link.unlink(missing_ok=True)
+        with self.lock:
+            os.close(self.outer)
+            os.close(self.slave)
+            self.outer = -1
+
+    def close(self) -> None:
+        """End the board."""
+        self.running = False
+        self.thread.join()
+        self.power_off()
+        if self.outer >= 0:
+            self.unplug()
+        if self.own:
+            self.own.cleanup()
+
+    def __enter__(self) -> "SimBoard":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _pump(self) -> None:
+        """Carry bytes both ways until the board is closed."""
+        while self.running:
+            with self.lock:
+                ways = [(self.outer, self.master, True), (self.master, self.outer, False)]
+                sources = [source for source, _, _ in ways if source >= 0]
+            try:
+                ready = select.select(sources, [], [], 0.02)[0]
+            except (OSError, ValueError):  # closed meanwhile
+                continue
+            with self.lock:
+                for source, target, to_board in ways:
+                    if source in ready and source in (self.outer, self.master):
+                        self._carry(source, target, to_board)
+
+    def _carry(self, source: int, target: int, to_board: bool) -> None:
+        begun = time.monotonic()
+        try:
+            data = os.read(source, 64 if self.baud else 4096)
+        except OSError:  # the process behind it has ended
+            time.sleep(0.005)
+            return
+        sent = self.damage(data, to_board)
+        if target >= 0:
+            with contextlib.suppress(OSError):
+                while sent:
+                    sent = sent[os.write(target, sent) :]
+        if self.baud:
+            time.sleep(max(0.0, len(data) * 10 / self.baud - (time.monotonic() - begun)))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m host.sim", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--arch", choices=ARCHITECTURES, help="machine to simulate (default: x64; i386 and armhf are"
+                        " 32-bit machines and need `python -m tools.lanes`)")  # fmt: skip
+    parser.add_argument("--flash", type=Path, help="directory that is the board's flash (default: a new one)")
+    parser.add_argument("--baud", type=int, help="limit the line to this rate, as a UART would")
+    parser.add_argument("--heap", default="2M", help="MicroPython's heap, e.g. 192k (default: 2M)")
+    args = parser.parse_args()
+    if args.flash:
+        args.flash.mkdir(parents=True, exist_ok=True)
+    with cli.Interrupt() as status, SimBoard(args.arch, args.flash, args.baud, args.heap) as board:
+        print(board.port, flush=True)
+        print(f"simulated {board.arch} board: python -m host.stream --port {board.port}", file=sys.stderr)
+        while not status.requested and board.process and board.process.poll() is None:
+            signal.sigtimedwait([], 0.2)
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

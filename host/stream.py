@@ -1,0 +1,353 @@
+"""Train a board over its serial port: MNIST rows go out, training happens there, labels and predictions come back.
+
+Without a board, `sim` (the default) runs the same firmware in a MicroPython process behind a pseudo-terminal.
+The run survives an unplugged board, a reset and Ctrl-C: it goes on at the exact image. Examples:
+
+  python -m host.stream                          a simulated board, bundled digits
+  python -m host.stream --port /dev/ttyACM0      a real one; --install puts the firmware on it first
+  python -m host.stream --port auto --twin       compare with the same engine on this computer, image by image
+  python -m host.stream --run-dir DIR --resume   go on with a run
+"""
+
+import argparse
+import json
+import struct
+import sys
+import time
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from firmware import wire
+from host import cli, dataset
+from host.config import SEGMENT, Config, configure, prepare
+from host.engine import FixedLearner, executor
+from host.link import Link, LinkLost, Transport
+from host.run import Checkpoint, Run, digest
+from host.serialport import SerialTransport, find_port
+from host.simulate import add_run_options, follow, open_run, result
+
+CHUNK = 20  # images between two looks at Ctrl-C
+
+
+def session_id(config: Config) -> int:
+    """32 bits that name a run: data, configuration and seed. Never 0."""
+    return zlib.crc32(json.dumps(config.as_dict(), sort_keys=True).encode()) or 1
+
+
+def open_body(config: Config, session: int, flags: int) -> bytes:
+    """The OPEN message of a configuration."""
+    bounds = [min(max(x, -32768), 32767) for pair in config.bounds for x in pair]
+    return struct.pack(wire.OPEN_FORMAT, wire.OPEN, wire.VERSION, flags, config.rows, config.cols, config.steps,
+                       config.scale, config.gain, config.pixel_bits, session, config.seed, *config.init, *bounds)  # fmt: skip
+
+
+class BoardLearner:
+    """A board at the end of a link as the Learner of a Run; comes back by itself after a lost link or a reset.
+
+    connect() opens the transport. twin: the same engine on the host, stepped with the board; a difference raises
+    UserError and leaves both states in `evidence`. replace: let the board forget another run.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        data: dataset.Dataset,
+        connect: Callable[[], Transport],
+        twin: bool = False,
+        replace: bool = False,
+        evidence: Path | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+        say: Callable[[str], None] = lambda text: None,
+        link: Link | None = None,
+    ):
+        self.config, self.data, self.connect, self.say, self.stopped = config, data, connect, say, stopped
+        self.session = session_id(config)
+        self.flags = wire.FLAG_REPLACE if replace else 0
+        self.evidence = evidence
+        self.twin = FixedLearner(config.lattice(**executor("numba"))) if twin else None
+        self.twin_checks = 0
+        self.link = link or Link(None)  # type: ignore[arg-type]
+        self.connected = False
+        self.step = 0  # images whose result is here
+        self.asked = 0  # images whose training may have begun
+        self.board_step = 0  # images the board has trained, as far as we know
+        self.known: tuple[np.ndarray | None, int] = (None, 0)  # what a board that lost more than that is given
+        self.tests = 0
+        self.orders: dict[int, np.ndarray] = {}
+
+    # The Learner of a Run
+
+    def set_rates(self, config: Config, step: int) -> None:
+        """The board gets its rates with the images; they follow from the step."""
+
+    def train(self, images: np.ndarray, labels: np.ndarray) -> int:
+        """Train the board on the next len(images) images of the run."""
+        target = self.step + len(images)
+        correct = 0
+        while self.step < target:
+            try:
+                self.ready()
+                correct += self._train_until(target)
+            except LinkLost as error:
+                self.lost(error)
+        return correct
+
+    def evaluate(self, images: np.ndarray, labels: np.ndarray) -> float:
+        """Share of images that the board classifies rightly, without learning."""
+        predictions: list[int] = []
+        while len(predictions) < len(labels):
+            first = self.tests
+            try:
+                self.ready()
+                if self.board_step != self.step:
+                    self._train_until(self.step)
+                done = len(predictions)
+                for got in self.link.images(
+                    wire.TEST, first, images[done:], labels[done:], self.config.pixel_bits
+                ):
+                    predictions.append(got.prediction)
+                    self.tests = got.sequence + 1
+                    if self.stopped():
+                        raise KeyboardInterrupt
+            except LinkLost as error:
+                self.lost(error)
+        return float((np.array(predictions) == labels).mean())
+
+    def params(self) -> np.ndarray:
+        """The board's parameters; the board writes its own checkpoint of them too."""
+        while True:
+            try:
+                self.ready()
+                if self.board_step != self.step:
+                    self._train_until(self.step)
+                words = self.link.read_params(4 * self.config.rows * self.config.cols)
+                step, crc, _ = self.link.query()
+                params = words.reshape(self.config.rows, self.config.cols, 4)
+                if step != self.step or f"{crc:08x}" != digest(params, step):
+                    raise LinkLost("the parameters changed while they were read")
+                self.link.checkpoint()
+                self.known = params, step
+                return params
+            except LinkLost as error:
+                self.lost(error)
+
+    def load(self, params: np.ndarray, step: int) -> None:
+        """Let the run go on from these parameters."""
+        self.known = params, step
+        self.step = self.asked = step
+        if self.twin:
+            self.twin.load(params, step)
+
+    def digest(self) -> str:
+        """The board's digest."""
+        while True:
+            try:
+                self.ready()
+                return f"{self.link.query()[1]:08x}"
+            except LinkLost as error:
+                self.lost(error)
+
+    # The link
+
+    def lost(self, error: LinkLost) -> None:
+        """Note that the link is gone; ready() brings it back."""
+        if self.connected:
+            self.say(f"{error}; waiting for the board at step {self.step} (Ctrl-C saves and leaves)")
+            self.link.statistics.resets += 1
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the transport."""
+        self.connected = False
+        if self.link.transport is not None:
+            self.link.transport.close()
+
+    def ready(self) -> None:
+        """Have an open session with the board at a step from which the run can go on; wait for it if it was lost."""
+        first = self.link.statistics.bytes_out == 0
+        while not self.connected:
+            if self.stopped():
+                raise KeyboardInterrupt
+            try:
+                self.link.transport = self.connect()
+                self.link.pending.clear()
+                self.link.attach()
+                self.connected = True
+                self._open()
+            except LinkLost as error:
+                self.lost(error)
+            except cli.UserError as error:
+                refused = self.connected
+                self.close()
+                if first or refused:
+                    raise
+                self.say(str(error))
+                time.sleep(0.5)
+
+    def _open(self) -> None:
+        """Open the session, and bring the board back to where we are, or to where we can go on from."""
+        step, _, flags = self.link.open(open_body(self.config, self.session, self.flags), self.session)
+        params, known = self.known
+        if flags & wire.FLAG_LOADING or not known <= step <= self.asked:
+            if params is None:
+                again = self.flags | wire.FLAG_RESTART
+                self.link.open(open_body(self.config, self.session, again), self.session)
+            else:
+                self.link.write_params(params, known, int(digest(params, known), 16))
+            step = known
+        self.flags &= ~wire.FLAG_REPLACE
+        self.board_step = step
+
+    def image(self, step: int) -> int:
+        """The index of the training image of a step."""
+        epoch, position = divmod(step, self.config.images)
+        if epoch not in self.orders:
+            self.orders = {epoch: self.config.order(epoch)}
+        return int(self.orders[epoch][position])
+
+    def _train_until(self, target: int) -> int:
+        """Train from where the board is; images that were counted before are trained again if it has lost them."""
+        correct = 0
+        while self.board_step < target or self.step < target:
+            first = min(self.board_step, self.step)
+            end = min(target, first - first % SEGMENT + SEGMENT)
+            which = [self.image(step) for step in range(first, end)]
+            labels = self.data.train_labels[which]
+            if self.board_step > self.step:  # trained, but the result got lost: asking for it trains nothing
+                which, labels = which[:1], labels[:1]
+            else:
+                self.link.set_rates(first, self.config.rates(first))
+            self.asked = max(self.asked, end)
+            for got, label in zip(
+                self.link.images(wire.TRAIN, first, self.data.train_images[which], labels, self.config.pixel_bits,
+                                 self.twin is not None),
+                labels.tolist(),
+                strict=True,
+            ):  # fmt: skip
+                self.board_step = got.sequence + 1
+                if got.sequence == self.step:
+                    self.step += 1
+                    correct += got.prediction == label
+                    self._compare(got.sequence, got.prediction, got.digest)
+        return correct
+
+    def _compare(self, step: int, prediction: int, found: int) -> None:
+        """Step the twin and compare it with the board's answer."""
+        if self.twin is None:
+            return
+        index = self.image(step)
+        image, label = self.data.train_images[index : index + 1], self.data.train_labels[index : index + 1]
+        self.twin.set_rates(self.config, step)
+        guess = self.twin.lattice.train(image.reshape(-1), int(label[0]))
+        wanted = self.twin.digest()
+        self.twin_checks += 1
+        if found and (f"{found:08x}" != wanted or guess != prediction):
+            where = ""
+            if self.evidence:
+                size = 4 * self.config.rows * self.config.cols
+                np.savez(self.evidence, board=self.link.read_params(size), twin=self.twin.params().ravel(), step=step)
+                where = f"; both states are in {self.evidence}"
+            raise cli.UserError(
+                f"the board differs from its twin, first at step {step} (training image {index}): digest {found:08x},"
+                f" the twin's is {wanted}{where}"
+            )
+
+
+def summary(learner: BoardLearner) -> dict[str, object]:
+    """What the link did, for the final result."""
+    s = learner.link.statistics
+    counters = learner.link.counters()
+    busy, waiting = counters["busy_ms"], counters["waiting_ms"]
+    return {
+        "bytes_per_image": round(s.bytes_out / max(s.images, 1), 1),
+        "retransmitted_frames": s.retransmitted,
+        "timeouts": s.timeouts,
+        "reconnects": s.resets,
+        "board_waiting_share": round(waiting / max(busy + waiting, 1), 4),
+        "board_ms_per_step": round(counters["last_step_us"] / 1000, 2),
+        "board_free_heap": counters["free_heap"],
+        **({"twin_checks": learner.twin_checks} if learner.twin else {}),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m host.stream", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--port", default="sim", help="/dev/ttyACM0, COM3, a pyserial URL (socket://host:port), auto"
+                        " (the only USB port there is), or sim (the default)")  # fmt: skip
+    parser.add_argument("--baud", type=int, help="rate of a UART (default: 115200; of sim: unlimited)")
+    parser.add_argument("--sim-arch", choices=("x64", "i386", "armhf", "cpython"), help="machine of the simulated board"
+                        " (default: x64; i386 and armhf need `python -m tools.lanes` once)")  # fmt: skip
+    parser.add_argument("--install", action="store_true", help="put the firmware on the board first (with mpremote)")
+    parser.add_argument("--twin", action="store_true", help="run the same engine here in step and compare digests")
+    parser.add_argument("--replace", action="store_true", help="let the board forget another run that it holds")
+    parser.add_argument("--exit", action="store_true", help="give the board's MicroPython prompt back at the end")
+    parser.add_argument("--evaluate", type=Path, metavar="CHECKPOINT", help="have the board test the parameters of a"
+                        " checkpoint, do not train")  # fmt: skip
+    add_run_options(parser)
+    parser.set_defaults(epochs=1)
+    args = parser.parse_args()
+
+    if args.evaluate:
+        saved = Checkpoint.read(args.evaluate)
+        data = dataset.load(args.data).limited(None, args.test_limit)
+        config = configure(data, args.preset, args.seed, 1, args.rows, args.cols, args.pixel_bits)
+        if saved.params.shape[:2] != (config.rows, config.cols) or saved.params.dtype != np.int32:
+            raise cli.UserError(f"{args.evaluate} is not of a {config.rows}x{config.cols} integer lattice")
+        data = prepare(data, config)
+    else:
+        config, data, directory = open_run(args, "fixed")
+
+    with cli.Interrupt() as status:
+        board = None
+        if args.port == "sim":
+            from host.sim import SimBoard
+
+            board = SimBoard(args.sim_arch, baud=args.baud)
+            port = board.port
+            print(f"simulated board: {board.arch}", file=sys.stderr)
+        else:
+            port = find_port() if args.port == "auto" else args.port
+            if args.install:
+                from tools.image import install
+
+                install(port)
+        learner = BoardLearner(
+            config, data, lambda: SerialTransport(port, args.baud or 115200), args.twin, args.replace,
+            None if args.evaluate else directory.path / "twin-mismatch.npz", lambda: status.requested,
+            lambda text: print(text, file=sys.stderr),
+        )  # fmt: skip
+        try:
+            if args.evaluate:
+                learner.load(saved.params, saved.step)
+                accuracy = learner.evaluate(data.test_images, data.test_labels)
+                answer = {"test_accuracy": round(accuracy, 6), "test_images": len(data.test_labels),
+                          "digest": learner.digest()}  # fmt: skip
+            else:
+                run = Run(config, data, learner, directory)
+                if args.resume:
+                    run.resume()
+                print(f"{config.rows}x{config.cols} cells, {config.steps} steps, {config.images} images x"
+                      f" {config.epochs} epochs on {args.port}; {directory.path}", file=sys.stderr)  # fmt: skip
+                follow(run, CHUNK, status, lambda: link_use(learner))
+                answer = result(run) | summary(learner)
+            learner.link.send("<B", wire.EXIT if args.exit else wire.CLOSE)
+        finally:
+            learner.close()
+            if board:
+                board.close()
+    print(json.dumps(answer) if args.json else "\n".join(f"{k}: {v}" for k, v in answer.items()))
+    return 0
+
+
+def link_use(learner: BoardLearner) -> dict[str, object]:
+    """For the progress bar."""
+    s = learner.link.statistics
+    return {"resent": s.retransmitted, "B/img": round(s.bytes_out / max(s.images, 1))}
+
+
+if __name__ == "__main__":
+    cli.run(main)
