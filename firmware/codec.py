@@ -9,8 +9,6 @@ session and the session's id within, so that a frame of another session is not m
 CRC registers are kept in 16-bit halves: a 32-bit number would not fit MicroPython's small ints on a 32-bit chip.
 """
 
-from array import array
-
 try:
     from micropython import const
 except ImportError:  # CPython: constants are plain numbers, and viper's types mere labels in the signatures

@@ -12,21 +12,26 @@ host waits, so one result is all that has to be remembered.
 import gc
 import struct
 
-from fixedpoint.lattice import Lattice, words
 from firmware import codec, storage, wire
+from fixedpoint.lattice import Lattice
 
 VERSION = (0, 1, 0)  # of the firmware
+ENOMEM = 12
+MAX_STEPS = 256  # rows that the frames' row numbers can name
 
 
 class Device:
     """One board. send(buffer, n) transmits n bytes; micros() is a clock in us that may wrap at 2**30 or above.
 
     window: bytes that the board's input can hold while it computes. digest, golden: self-test, found and wanted.
+    root: prefix of the checkpoint's name. kernels: options of Lattice. elapsed(now, before): the time between two
+    readings of the clock. on_attach(): a host has come.
     """
 
-    def __init__(self, send, micros, window, digest, golden, root="", kernels=None, elapsed=None):
+    def __init__(self, send, micros, window, digest, golden, root="", kernels=None, elapsed=None, on_attach=None):
         self.send, self.micros, self.window, self.root = send, micros, window, root
-        self.elapsed = elapsed or (lambda now, before: now - before)
+        self.elapsed = elapsed or (lambda now, before: (now - before) & 0x3FFFFFFF)
+        self.on_attach = on_attach or (lambda: None)
         self.lattice_options = {} if kernels is None else kernels
         self.self_test, self.failed = digest, digest != golden
         self.receiver, self.sender = wire.Receiver(), wire.Sender()
@@ -39,6 +44,8 @@ class Device:
         self.key = wire.NO_KEY
         self.attached = False  # a host is there: no more beacons, no Ctrl-C
         self.open = False  # and has opened the session
+        self.opened = b""  # by this OPEN
+        self.tag = 0  # of the request that is being answered
         self.leave = False  # EXIT came
         self.forget()
 
@@ -73,6 +80,7 @@ class Device:
         self.counters[6] += 1
         if kind == wire.ATTACH and bytes(body[:n]) == wire.GREETING:
             self.attached, self.open = True, False
+            self.on_attach()  # Ctrl-C is off before the host knows that it may send binary data
             self.hello()
         elif kind == wire.EXIT:
             self.leave = True
@@ -84,18 +92,19 @@ class Device:
             self.counters[0] = gc.mem_free() if hasattr(gc, "mem_free") else 0
             self.counters[8], self.counters[9] = self.receiver.damaged, self.receiver.overlong
             self.reply(wire.COUNTERS_FORMAT, wire.COUNTERS, *[x & 0xFFFFFFFF for x in self.counters])
-        elif not self.open:
+        elif not self.open or n < 2:
             return
-        elif kind == wire.QUERY:
+        self.tag = body[1]
+        if kind == wire.QUERY:
             self.state()
         elif kind == wire.RATES and n == struct.calcsize(wire.RATES_FORMAT):
-            self.on_rates(bytes(body[:n]))
+            self.on_rates(*struct.unpack(wire.RATES_FORMAT, bytes(body[:n]))[2:])
         elif kind == wire.READ and n == struct.calcsize(wire.READ_FORMAT):
-            self.on_read(*struct.unpack(wire.READ_FORMAT, bytes(body[:n]))[1:])
+            self.on_read(*struct.unpack(wire.READ_FORMAT, bytes(body[:n]))[2:])
         elif kind == wire.WRITE and n > struct.calcsize(wire.READ_FORMAT):
             self.on_write(bytes(body[:n]))
         elif kind == wire.COMMIT and n == struct.calcsize(wire.COMMIT_FORMAT):
-            self.on_commit(*struct.unpack(wire.COMMIT_FORMAT, bytes(body[:n]))[1:])
+            self.on_commit(*struct.unpack(wire.COMMIT_FORMAT, bytes(body[:n]))[2:])
         elif kind == wire.CHECKPOINT:
             self.on_checkpoint()
         elif kind == wire.CLOSE:
@@ -111,8 +120,10 @@ class Device:
         first, count, label = body[5], body[6], body[7] & 0x7F
         training = kind == wire.TRAIN
         if training:
-            if sequence == self.done and sequence + 1 == lattice.step:
+            if 0 <= sequence == self.done and sequence + 1 == lattice.step:
                 self.counters[7] += 1
+                if not self.digest and body[7] & wire.WITH_DIGEST:  # another host asks than the one that trained
+                    self.digest = lattice.digest()
                 return self.result(wire.RESULT)
             fits = sequence == lattice.step and self.rates
             sequence = lattice.step
@@ -159,6 +170,7 @@ class Device:
             return self.result(wire.RESULT)
         self.test_prediction, self.test_label = lattice.classify(), label
         self.tested, self.kind = sequence, 0
+        self.time = (self.time if first else 0) + self.elapsed(self.micros(), begun)
         self.counters[2] += 1
         return self.result(wire.TESTED)
 
@@ -212,98 +224,114 @@ class Device:
         free = gc.mem_free() if hasattr(gc, "mem_free") else 0
         step = self.lattice.step if self.lattice is not None else 0
         saved_session, saved_step = saved[:2] if saved else (0, 0)
-        about = VERSION + (flags, self.window, mpy(), free, self.self_test, self.session, step)
-        self.reply(wire.HELLO_FORMAT, wire.HELLO, wire.VERSION, *(about + (saved_session, saved_step)))
+        about = flags, self.window, mpy(), free, self.self_test, self.session, step, saved_session, saved_step
+        self.reply(wire.HELLO_FORMAT, wire.HELLO, wire.VERSION, *VERSION, *about)
 
     def refuse(self, reason, detail=0):
-        """REFUSED: why the session was not opened."""
-        step = self.lattice.step if self.lattice is not None else 0
-        self.reply(wire.REFUSED_FORMAT, wire.REFUSED, reason, self.session, step, detail)
+        """REFUSED: why not, and what the board holds: a session in memory, else its checkpoint."""
+        session, step = (self.saved or (0, 0))[:2] if self.lattice is None else (self.session, self.lattice.step)
+        self.reply(wire.REFUSED_FORMAT, wire.REFUSED, reason, session, step, detail)
 
-    def state(self):
+    def state(self, flags=0):
         """STATE: step counter and digest."""
-        flags = (wire.FLAG_RATES if self.rates else 0) | (wire.FLAG_LOADING if self.loading else 0)
-        self.reply(wire.STATE_FORMAT, wire.STATE, self.lattice.step, self.lattice.digest(), flags)
+        flags |= (wire.FLAG_RATES if self.rates else 0) | (wire.FLAG_LOADING if self.loading else 0)
+        flags |= wire.FLAG_RESULT if 0 <= self.done == self.lattice.step - 1 else 0
+        self.reply(wire.STATE_FORMAT, wire.STATE, self.tag, self.lattice.step, self.lattice.digest(), flags)
 
     def on_open(self, body):
         """OPEN: go on with the session in memory, else with its checkpoint, else begin it."""
         _, version, flags, rows, cols, steps, scale, gain, bits, session, seed, *rest = struct.unpack(
             wire.OPEN_FORMAT, body
         )
+        if self.open and body == self.opened:  # repeated
+            self.tag = 0
+            return self.state()
         self.open = False
         if version != wire.VERSION:
             return self.refuse(wire.BAD_VERSION, wire.VERSION)
         if self.failed:
             return self.refuse(wire.SELF_TEST)
-        config = body[3:]
+        config = body[3:-4]  # without the conversation
         saved = self.saved
         replace = flags & wire.FLAG_REPLACE
         if self.lattice is not None and config != self.config and self.lattice.step and not replace:
             return self.refuse(wire.OTHER_SESSION)
         if self.lattice is None and saved and saved[0] != session and saved[1] and not replace:
-            self.session = saved[0]
             return self.refuse(wire.OTHER_SESSION)
         if self.lattice is None or config != self.config:
             self.lattice, self.config, self.session = None, b"", 0
             gc.collect()
             try:
-                if bits not in (1, 4, 8) or rows * 8 > len(self.pixels):
+                if bits not in (1, 4, 8) or steps > MAX_STEPS:
                     raise ValueError
                 lattice = Lattice(rows, cols, steps, scale, gain, **self.lattice_options)
-                bounds = rest[9:]
+                bounds = rest[9:15]
                 lattice.set_bounds(((bounds[0], bounds[1]), (bounds[2], bounds[3]), (bounds[4], bounds[5])))
+                for k in range(2, 16, 4):
+                    if lattice.rule[k] > lattice.rule[k + 1]:
+                        raise ValueError
+                for k in (0, 3, 7):  # what is drawn lies within six standard deviations, and within 32 bits
+                    if abs(rest[k]) + 6 * abs(rest[k + 1]) >= 1 << 17:
+                        raise ValueError
+                if (
+                    saved
+                    and saved[0] == session
+                    and saved[2] == len(lattice.w)
+                    and storage.load(lattice.w, self.root) == saved
+                ):
+                    lattice.load(lattice.w, saved[1])
+                else:
+                    lattice.seed(seed, rest[:9])
             except ValueError:
                 return self.refuse(wire.BAD_CONFIG)
             except MemoryError:
                 gc.collect()
                 return self.refuse(wire.NO_MEMORY)
-            lattice.seed(seed, rest[:9])
+            if saved and saved[0] != session:  # else a reset would bring back what was to be replaced
+                storage.remove(self.root)
+                self.saved = None
             self.lattice, self.config, self.session, self.bits = lattice, config, session, bits
-            if saved and saved[0] == session and saved[2] == 4 * rows * cols:
-                values = words(4 * rows * cols)
-                if storage.load(values, self.root):
-                    lattice.load(values, saved[1])
             self.forget()
         if flags & wire.FLAG_RESTART:
             self.lattice.seed(seed, rest[:9])
             self.forget()
-        self.key = wire.key_of(session)
+        self.key, self.tag = wire.key_of(session, rest[15]), 0
         self.kind, self.tested, self.rates = 0, -1, False  # but the last RESULT stays: the host may have missed it
         self.lattice.begin()
-        self.open = True
+        self.open, self.opened = True, body
         return self.state()
 
-    def on_rates(self, body):
+    def on_rates(self, step, *rates):
         """RATES: learning rates from this step on, if it is the step that comes next."""
-        _, step, *rates = struct.unpack(wire.RATES_FORMAT, body)
         if step != self.lattice.step:
-            return self.ack(wire.TRAIN, self.lattice.step, wire.FLAG_REFUSED)
+            return self.state(wire.FLAG_REFUSED)
         try:
             self.lattice.set_rates(((rates[0], rates[1]), (rates[2], rates[3]), (rates[4], rates[5])))
         except ValueError:
-            return self.ack(wire.TRAIN, self.lattice.step, wire.FLAG_REFUSED)
+            return self.state(wire.FLAG_REFUSED)
         self.rates = True
-        return self.ack(wire.TRAIN, self.lattice.step, 0)
+        return self.state()
 
     def on_read(self, first, count):
         """READ: some of the parameters, as WORDS."""
         total = len(self.lattice.w)
         if 0 < count <= wire.MAX_WORDS and first + count <= total:
             some = [int(self.lattice.w[first + i]) for i in range(count)]
-            self.reply(f"{wire.READ_FORMAT}{count}i", wire.WORDS, first, count, *some)
+            self.reply(f"{wire.READ_FORMAT}{count}i", wire.WORDS, self.tag, first, count, *some)
 
     def on_write(self, body):
         """WRITE: some of the parameters; they count, and training goes on, only after COMMIT."""
-        _, first, count = struct.unpack(wire.READ_FORMAT, body[:4])
-        if 0 < count and first + count <= len(self.lattice.w) and len(body) == 4 + 4 * count:
+        head = struct.calcsize(wire.READ_FORMAT)
+        _, _, first, count = struct.unpack(wire.READ_FORMAT, body[:head])
+        if count > 0 and first + count <= len(self.lattice.w) and len(body) == head + 4 * count:
             self.loading, self.rates, self.done = True, False, -1
             for i in range(count):
-                self.lattice.w[first + i] = struct.unpack("<i", body[4 + 4 * i : 8 + 4 * i])[0]
+                self.lattice.w[first + i] = struct.unpack("<i", body[head + 4 * i : head + 4 + 4 * i])[0]
             self.state()
 
     def on_commit(self, step, digest):
         """COMMIT: what was written is the parameters after this step, if it has this digest."""
-        if step >= 1 << 30:
+        if step >= 1 << 30 or not self.loading:  # not loading: a COMMIT that was repeated
             return self.state()
         self.lattice.load(self.lattice.w, step)
         self.rates, self.done, self.kind = False, -1, 0
@@ -318,6 +346,8 @@ class Device:
             storage.save(self.session, self.lattice.step, self.lattice.w, self.root)
         except OSError as error:
             return self.refuse(wire.STORAGE, (error.errno or 0) & 0xFFFF)
+        except MemoryError:  # file systems have buffers
+            return self.refuse(wire.STORAGE, ENOMEM)
         self.saved = self.session, self.lattice.step, len(self.lattice.w)
         return self.state()
 

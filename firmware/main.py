@@ -12,11 +12,14 @@ from firmware.device import Device
 
 IDLE_MS = 10000  # a host that is silent for so long has gone
 CHUNK = 512  # bytes taken from the input at a time
-WINDOW = 512  # bytes that may be under way: two frames of seven rows fit every board's input buffer but the smallest
+# Bytes that may be under way: what a board's input holds while it computes, and some to spare. rp2 holds 511 bytes, an
+# operating system far more; ESP32 (259) and STM32's UARTs and smaller USB buffers (255) take one frame.
+WINDOW = 500 if sys.platform in ("rp2", "linux", "darwin") else 250
 
 try:
-    import micropython
     import select
+
+    import micropython
 
     DEVICE_OS = sys.platform not in ("linux", "darwin", "win32")
     millis, micros, elapsed = time.ticks_ms, time.ticks_us, time.ticks_diff
@@ -46,10 +49,13 @@ try:
         return n
 
     def write(buffer, n):
-        """Send buffer[:n], all of it."""
+        """Send buffer[:n]. What a port without a listener does not take is lost, as it may be on any line."""
         done = 0
         while done < n:
-            done += sys.stdout.buffer.write(buffer, done, n - done) or 0
+            some = sys.stdout.buffer.write(buffer, done, n - done)
+            if not some:
+                return
+            done += some
 
 except ImportError:  # CPython stands in where no MicroPython is installed
     import os
@@ -103,14 +109,15 @@ def loop(device):
             if n < 0:
                 return
             device.receive(chunk, n)
-            heard = now
+            heard = millis()  # after the work: a step that takes long is not the host's silence
             if device.open:
-                device.counters[5] += elapsed(millis(), now)
+                device.counters[5] += elapsed(heard, now)
         elif device.attached and elapsed(now, heard) > IDLE_MS:
             device.attached = device.open = False
         if device.attached != attached:
             attached = device.attached
             interrupt_on(-1 if attached else 3)
+            beat = now
         if not attached and elapsed(now, beat) >= wire.BEAT_MS:
             device.hello()
             beat = now
@@ -118,7 +125,7 @@ def loop(device):
 
 def main(golden=selftest.GOLDEN, root=""):
     """Run the firmware; return when the host said EXIT. Ctrl-C works while no host is attached."""
-    device = Device(write, micros, WINDOW, selftest.run(), golden, root, elapsed=elapsed)
+    device = Device(write, micros, WINDOW, selftest.run(), golden, root, None, elapsed, lambda: interrupt_on(-1))
     device.hello()
     try:
         loop(device)

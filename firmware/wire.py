@@ -1,6 +1,8 @@
 """Messages between host and board, one text for both ends. Byte by byte: firmware/README.md.
 
-All numbers are little-endian. A body starts with its type; types from SEALED on carry the session in their CRC.
+All numbers are little-endian. A body starts with its type; types from SEALED on carry the conversation in their CRC:
+what an earlier one left on the line does not decode. Within it, the second byte of a request (RATES, QUERY, READ,
+WRITE, COMMIT, CHECKPOINT, CLOSE) is a tag that its answer repeats, lest a late answer be taken for another request's.
 """
 
 import struct
@@ -42,26 +44,29 @@ WORDS = 0xC5
 # HELLO: type, wire version, firmware version (3), flags, window, .mpy word, free heap, self-test digest,
 #        session and step in memory, session and step of the checkpoint
 HELLO_FORMAT = "<BBBBBBHHIIIIII"
-# OPEN: type, wire version, flags, rows, cols, steps, scale, gain, pixel bits, session, seed, init (9), bounds (6)
-OPEN_FORMAT = "<BBBBBHHBBII15h"
+# OPEN: type, wire version, flags, rows, cols, steps, scale, gain, pixel bits, session, seed, init (9), bounds (6),
+#       conversation: a number that the host draws anew for every OPEN
+OPEN_FORMAT = "<BBBBBHHBBII15hI"
 REFUSED_FORMAT = "<BBIIH"  # type, reason, session, step, detail
 # COUNTERS: type, free heap, images trained, images tested, time in the last training step (us),
 #           time waiting for data, time computing (ms), frames accepted, repeated, damaged, overlong
 COUNTERS_FORMAT = "<BIIIIIIIIII"
 ROWS_FORMAT = "<BIBBB"  # TRAIN, TEST: type, sequence number, first row, rows, label | WITH_DIGEST; then pixels
-RATES_FORMAT = "<BIHBHBHB"  # type, step, (multiplier, shift) of l, w, b
-READ_FORMAT = "<BHB"  # READ, WRITE, WORDS: type, first word, words; WRITE and WORDS: then int32 each
-COMMIT_FORMAT = "<BII"  # type, step, digest
+RATES_FORMAT = "<BBIHBHBHB"  # type, tag, step, (multiplier, shift) of l, w, b
+ASK_FORMAT = "<BB"  # QUERY, CHECKPOINT, CLOSE: type, tag
+READ_FORMAT = "<BBHB"  # READ, WRITE, WORDS: type, tag, first word, words; WRITE and WORDS: then int32 each
+COMMIT_FORMAT = "<BBII"  # type, tag, step, digest
 ACK_FORMAT = "<BBIBBH"  # type, TRAIN or TEST, its sequence number and first row wanted next, flags, credit (bytes)
 RESULT_FORMAT = "<BIBBII"  # RESULT, TESTED: type, step after / sequence number, label, prediction, us, digest or 0
-STATE_FORMAT = "<BIIB"  # type, step, digest, flags
+STATE_FORMAT = "<BBIIB"  # type, tag (0 after OPEN), step, digest, flags
 
 HEADER = struct.calcsize(ROWS_FORMAT)
 MAX_WORDS = 56  # parameters in one READ or WRITE
 
 FLAG_ATTACHED, FLAG_SESSION, FLAG_CHECKPOINT, FLAG_SELF_TEST_FAILED = 1, 2, 4, 8  # HELLO
 FLAG_REPLACE, FLAG_RESTART = 1, 2  # OPEN: discard another session; forget this session's progress
-FLAG_REFUSED, FLAG_RATES, FLAG_LOADING = 1, 2, 4  # ACK, STATE: out of order; rates are set; WRITE without COMMIT
+# ACK, STATE: out of order; rates are set; WRITE without COMMIT; the result of the last step is still here
+FLAG_REFUSED, FLAG_RATES, FLAG_LOADING, FLAG_RESULT = 1, 2, 4, 8
 WITH_DIGEST = 0x80  # TRAIN: the RESULT shall carry the digest
 REASONS = ("wire version", "another session", "self-test", "configuration", "memory", "no session", "storage")
 BAD_VERSION, OTHER_SESSION, SELF_TEST, BAD_CONFIG, NO_MEMORY, NO_SESSION, STORAGE = range(7)
@@ -75,9 +80,10 @@ codec.fill_crc_table(CRC_TABLE)
 NO_KEY = array("H", (0, 0))
 
 
-def key_of(session):
-    """The CRC key of a session id (32 bits), as (low, high) half."""
-    return array("H", (session & 0xFFFF, session >> 16))
+def key_of(session, conversation):
+    """The CRC key of a conversation (32 bits) within a session (32 bits), as (low, high) half."""
+    key = session ^ conversation
+    return array("H", (key & 0xFFFF, key >> 16))
 
 
 class Sender:

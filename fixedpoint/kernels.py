@@ -3,7 +3,7 @@
 A cell is a record of CELL words in `m`; its time series is a row of `steps` words in `h`. One image is
 
     derive      parameters -> coefficients of every cell                  (depends on the weights only)
-    feed        pixels of one image row -> inputs x_i(t)
+    feed        pixels of some image rows -> inputs x_i(t)
     forward     y = tanh(s + b) for every cell, into its row of h
     readout     logits z_j = sum over t of y[bottom row][j](t)
     error       delta = softmax(z) - onehot(label), into the rows of the readouts
@@ -16,6 +16,10 @@ there (backward: of its two descendants). The numbers are those of a machine tha
 filters and the eleven traces of a cell live in local variables, and `h` needs one word per cell and step: the backward
 sweep overwrites y, once it is of no more use, with the message.
 
+forward() and backward() take two arguments, t and x, that carry nothing in (pass 0): viper keeps the first two
+variables of a function in registers and the others on the stack, and these two are the hottest. For the same reason
+sums begin with the product: viper then needs no temporary.
+
 Every intermediate value stays within 31 bits (|v| < 2**30: what MicroPython holds without allocating on a 32-bit
 chip), for all inputs, by the bounds in fixedpoint/README.md. `>>` rounds towards minus infinity ("floor"); where a
 comment says "nearest", half an LSB was added before. Nothing here may use `-x`, `~x`, floats, shift counts above 31 or
@@ -25,7 +29,7 @@ constants beyond 30 bits: see fixedpoint/README.md, "The dialect".
 try:
     from micropython import const
 except ImportError:  # CPython: constants are plain numbers, and viper's types mere labels in the signatures
-    ptr8 = ptr16 = ptr32 = int
+    ptr8 = ptr16 = ptr32 = object
 
     def const(x):
         """Return x: MicroPython's compiler folds it into the code, CPython need not."""
@@ -36,8 +40,8 @@ except ImportError:  # CPython: constants are plain numbers, and viper's types m
 _Y_BITS = const(14)  # y, x, eL, eT and their cross traces, d = 1 - y^2: |v| <= 1.0
 _C_BITS = const(15)  # c and da/dl: 0 <= v <= 1.0; also the extra bits of every leaky accumulator
 _W_BITS = const(12)  # wL, wT and k = c w as operands: |v| < 8.0
-_ETA_BITS = const(11)  # eta: |v| < 12.0 (in units of 2**gain)
-_ETA_CROSS_BITS = const(10)  # cross traces of l
+_ETA_BITS = const(11)  # eta: |v| < 12.0 (in units of 2**gain); up to 4 bits more where the weights leave room
+_ETA_CROSS_BITS = const(10)  # cross traces of l, and as many bits more
 _MASTER_BITS = const(26)  # the parameters themselves: |v| < 8.0
 _MSG_BITS = const(22)  # messages lam and delta: saturated at |v| < 64.0
 _EXP_BITS = const(23)  # exp(-x) in the softmax
@@ -46,7 +50,7 @@ _ONE = const(16384)  # 1.0 as Q14
 _HALF_C = const(16384)  # half an LSB of what `>> _C_BITS` leaves
 _L_ORIGIN = const(268435456)  # 4.0 as Q26: the tables of c(l) and da/dl begin at l = -4
 _Y_RANGE = const(131071)  # the last argument of the tanh table, 8 - 1 LSB (Q14)
-_M_LIMIT = const(67108863)  # |m| < 64.0 in Q20, so that |lam| = |m d| < 64.0 in Q22
+_M_LIMIT = const(67108863)  # m in -64.0 .. 64.0 - 1 LSB (Q20), so that lam = m d is in +-64.0 (Q22)
 _UPDATE_LIMIT = const(536870911)  # |step| < 8.0 in Q26
 
 # The record of a cell. Readouts (unit gain, no memory) and the null shoreline (all zero) are records too.
@@ -64,7 +68,7 @@ _KL = const(10)  # Q12 couplings c wL and c wT: what the message to the left and
 _KT = const(11)
 _EL = const(12)  # Q29 accumulators of the filtered inputs, kept between two calls of forward()
 _ET = const(13)
-_PEAK = const(14)  # bitwise OR of |lam| over the row: as many bits as its largest
+_PEAK = const(14)  # bitwise OR of |lam| over the row: as many bits as its largest, 0 only if all are 0
 _EXPONENT = const(15)  # of the gradient: dL/dtheta = g * 2**(_EXPONENT - 32), for l * 2**(_EXPONENT - 28)
 _GRADIENT = const(16)  # dL/dl, dL/dwL, dL/dwT, dL/db; for l and wL in units of 2**-gain
 _CELL = const(20)
@@ -98,16 +102,18 @@ def derive(w: ptr32, m: ptr32, c_table: ptr16, da_table: ptr16, n: int):
         m[q + _KT] = (c * wt + _HALF_C) >> _C_BITS
 
 
-def feed(h: ptr32, row: ptr8, offset: int, count: int, base: int, steps: int, scale: int):
-    """Pixels row[offset : offset+count] (0..255) -> inputs at h[base], h[base + steps], ...; x = pixel * scale / 64.
+def feed(h: ptr32, pixels: ptr8, offset: int, rows: int, count: int, base: int, steps: int, scale: int):
+    """`rows` image rows of `count` pixels (0..255) from pixels[offset] on -> inputs; x = pixel * scale / 64.
 
-    scale = 4112 maps 255 to 1 - 1 LSB (Q14); floor.
+    Pixel i of the first row goes to h[base + i * steps], those of the next rows behind it. scale = 4112 maps 255 to
+    1 - 1 LSB (Q14); floor.
     """
-    for i in range(count):
-        h[base + i * steps] = (row[offset + i] * scale) >> 6
+    for t in range(rows):
+        for i in range(count):
+            h[base + i * steps + t] = (pixels[offset + t * count + i] * scale) >> 6
 
 
-def forward(m: ptr32, h: ptr32, tanh: ptr16, n: int, steps: int, t0: int, t1: int):
+def forward(t: int, x: int, h: ptr32, m: ptr32, tanh: ptr16, n: int, steps: int, t0: int, t1: int):
     """Outputs y(t) of all n cells for t0 <= t < t1 (article: eq. 1 and 2), which may come in several calls.
 
     The drive wL yL + wT yT passes a leaky integrator. As that is linear, s = wL eL + wT eT, where eL and eT are the
@@ -119,7 +125,9 @@ def forward(m: ptr32, h: ptr32, tanh: ptr16, n: int, steps: int, t0: int, t1: in
         wl = m[q + _WL]
         wt = m[q + _WT]
         b = m[q + _B]
-        narrow = _W_BITS - m[q + _GAIN]
+        gain = m[q + _GAIN]
+        narrow = _W_BITS - gain
+        half = 1 << (narrow - 1)
         left = m[q + _LEFT] * steps
         top = m[q + _TOP] * steps
         own = p * steps
@@ -134,19 +142,22 @@ def forward(m: ptr32, h: ptr32, tanh: ptr16, n: int, steps: int, t0: int, t1: in
         fl = el >> _C_BITS
         ft = et >> _C_BITS
         for t in range(t0, t1):
-            el += c * (h[left + t] - fl)
-            et += c * (h[top + t] - ft)
+            x = h[left + t] - fl
+            el = x * c + el
             fl = el >> _C_BITS
+            x = h[top + t] - ft
+            et = x * c + et
             ft = et >> _C_BITS
-            v = ((wl * fl) >> narrow) + ((wt * ft) >> _W_BITS) + b  # s + b, Q14, floor
-            z = v >> 31  # 0 or -1: (v ^ z) - z is |v|, and later gives the sign back
-            v = (v ^ z) - z
-            if v > _Y_RANGE:
-                v = _Y_RANGE
-            i = v >> 8
+            # s + b, Q14, nearest: near criticality half an LSB in one direction adds up over the cells
+            x = ((fl * wl + ((ft * wt) >> gain) + half) >> narrow) + b
+            z = x >> 31  # 0 or -1: (x ^ z) - z is |x|, and later gives the sign back
+            x = (x ^ z) - z
+            if x > _Y_RANGE:
+                x = _Y_RANGE
+            i = x >> 8
             y = tanh[i]
-            y = y + (((tanh[i + 1] - y) * (v & 255) + 128) >> 8)  # nearest
-            h[own + t] = (y ^ z) - z
+            x = (((tanh[i + 1] - y) * (x & 255) + 128) >> 8) + y  # nearest
+            h[own + t] = (x ^ z) - z
         m[q + _EL] = el
         m[q + _ET] = et
 
@@ -200,7 +211,7 @@ def error(m: ptr32, h: ptr32, z: ptr32, exp: ptr32, n: int, outs: int, steps: in
         m[(n + j) * _CELL + _PEAK] = (e ^ i) - i
 
 
-def backward(m: ptr32, h: ptr32, n: int, steps: int, mantissa: int):
+def backward(t: int, x: int, h: ptr32, m: ptr32, n: int, steps: int, mantissa: int):
     """Messages and SnAP-1 gradients of all n cells, last cell first; h: rows y -> rows lam. Article: section on SnAP-1.
 
     Cross traces are kept without their constant factor: eps_d = w_d E_d, where E_d is the leaky integral, with the
@@ -216,11 +227,20 @@ def backward(m: ptr32, h: ptr32, n: int, steps: int, mantissa: int):
         below = m[q + _BELOW]
         r = right * _CELL
         s = below * _CELL
+        x = m[r + _PEAK]
+        v = m[s + _PEAK]
+        if x | v == 0:  # no message came: all that follows would be zero
+            for t in range(steps):
+                h[own + t] = 0
+            for t in range(5):
+                m[q + _EXPONENT + t] = 0
+            m[q + _PEAK] = 0
+            continue
         nr = 0
-        while (m[r + _PEAK] >> nr) >> mantissa:
+        while (x >> nr) >> mantissa:
             nr += 1
         nb = 0
-        while (m[s + _PEAK] >> nb) >> mantissa:
+        while (v >> nb) >> mantissa:
             nb += 1
         hr = (1 << nr) >> 1
         hb = (1 << nb) >> 1
@@ -232,93 +252,109 @@ def backward(m: ptr32, h: ptr32, n: int, steps: int, mantissa: int):
         da = m[q + _DA]
         wl = m[q + _WL]
         wt = m[q + _WT]
-        gain = _C_BITS + m[q + _GAIN]
+        gain = m[q + _GAIN]
+        # |eta| < (|wL| + |wT|) * 0.74: small weights leave room for up to 4 bits more, `fine`, than the largest would
+        x = wl >> 31
+        v = wt >> 31
+        e = ((wl ^ x) - x) + (((wt ^ v) - v) >> gain)
+        fine = 0
+        while fine < 4 and (e << fine) <= 32768:
+            fine += 1
+        gain += 1
+        narrow = 14 - fine
+        half = 1 << (13 - fine)
         cr = m[r + _C]
         cb = m[s + _C]
         kr = m[r + _KL]
         kb = m[s + _KT]
         peak = 0
-        # traces: Q14 + 15 bits (eta Q11 + 15, its cross traces Q10 + 15), each with its reading
+        # traces: Q14 + 15 bits (eta Q11 + fine + 15, its cross traces Q10 + fine + 15), each with its reading f...
         el = et = eta = _HALF_C
         fl = ft = fe = 0
         rl = rt = rb = re = bl = bt = bb = be = _HALF_C
         frl = frt = frb = fre = fbl = fbt = fbb = fbe = 0
         grl = grt = grb = gre = gbl = gbt = gbb = gbe = 0
         for t in range(steps):
-            y = h[own + t]
-            d = _ONE - ((y * y + 8192) >> _Y_BITS)  # nearest
-            # self traces: eL, eT, and eta <- eta - c eta + da/dl (s_old - u), where u - s_old = wL (yL - eL) + ...
+            # self traces eL, eT, and eta <- eta - c eta + da/dl (s_old - u), where u - s_old = wL (yL - eL) + wT (yT - eT)
             x = h[left + t] - fl
-            v = h[top + t] - ft
-            eta -= c * fe
-            eta -= da * (((wl * x) >> _C_BITS) + ((wt * v) >> gain))  # Q11, floor
-            el += c * x
-            et += c * v
+            el = x * c + el
             fl = el >> _C_BITS
+            v = (x * wl) >> 1
+            x = h[top + t] - ft
+            et = x * c + et
             ft = et >> _C_BITS
+            v = (((x * wt) >> gain) + v + half) >> narrow  # Q11 + fine, nearest
+            x = fe * c
+            eta = eta - x
+            x = v * da
+            eta = eta - x
             fe = eta >> _C_BITS
-            # what they do to y: d f_theta
-            x = (d * fl) >> _Y_BITS  # floor
-            v = (d * ft) >> _Y_BITS
-            e = (d * fe + 16384) >> 15  # Q10, nearest
-            # cross traces of the right and of the below descendant
-            rl += cr * (x - frl)
+            # what they do to y, d f_theta with d = 1 - y^2, and from there to the two descendants: cross traces
+            x = h[own + t]
+            d = _ONE - ((x * x + 8192) >> _Y_BITS)  # nearest
+            x = (fl * d) >> _Y_BITS  # floor
+            rl = (x - frl) * cr + rl
             frl = rl >> _C_BITS
-            rt += cr * (v - frt)
-            frt = rt >> _C_BITS
-            re += cr * (e - fre)
-            fre = re >> _C_BITS
-            rb += cr * (d - frb)
-            frb = rb >> _C_BITS
-            bl += cb * (x - fbl)
+            bl = (x - fbl) * cb + bl
             fbl = bl >> _C_BITS
-            bt += cb * (v - fbt)
+            x = (ft * d) >> _Y_BITS  # floor
+            rt = (x - frt) * cr + rt
+            frt = rt >> _C_BITS
+            bt = (x - fbt) * cb + bt
             fbt = bt >> _C_BITS
-            be += cb * (e - fbe)
+            x = (fe * d + 16384) >> 15  # Q10 + fine, nearest
+            re = (x - fre) * cr + re
+            fre = re >> _C_BITS
+            be = (x - fbe) * cb + be
             fbe = be >> _C_BITS
-            bb += cb * (d - fbb)
+            x = d
+            rb = (x - frb) * cr + rb
+            frb = rb >> _C_BITS
+            bb = (x - fbb) * cb + bb
             fbb = bb >> _C_BITS
-            # gradient: lam_d E_d
+            # gradient: sums of lam_d E_d; message: m = kR lam_right + kB lam_below, Q20, in two halves
             x = h[right + t]
-            v = h[below + t]
-            y = (x + hr) >> nr  # nearest
-            grl += y * frl
-            grt += y * frt
-            gre += y * fre
-            grb += y * frb
-            y = (v + hb) >> nb
-            gbl += y * fbl
-            gbt += y * fbt
-            gbe += y * fbe
-            gbb += y * fbb
-            # message: m = kR lam_right + kB lam_below, Q20; lam = m d, Q22; products in two halves, both nearest
-            e = (x >> 14) * kr + (v >> 14) * kb + (((x & 16383) * kr + (v & 16383) * kb + 8192) >> 14)
-            if e > _M_LIMIT:
-                e = _M_LIMIT
-            if e < 0 - _M_LIMIT:
-                e = 0 - _M_LIMIT
-            e = (e >> 12) * d + (((e & 4095) * d + 2048) >> 12)
-            h[own + t] = e
-            x = e >> 31
-            peak |= (e ^ x) - x
+            v = (x >> 14) * kr
+            y = (x & 16383) * kr
+            x = (x + hr) >> nr  # nearest
+            grl = frl * x + grl
+            grt = frt * x + grt
+            gre = fre * x + gre
+            grb = frb * x + grb
+            x = h[below + t]
+            v = (x >> 14) * kb + v
+            y = (x & 16383) * kb + y
+            x = (x + hb) >> nb  # nearest
+            gbl = fbl * x + gbl
+            gbt = fbt * x + gbt
+            gbe = fbe * x + gbe
+            gbb = fbb * x + gbb
+            x = ((y + 8192) >> 14) + v  # nearest
+            v = x >> 31
+            if (x ^ v) > _M_LIMIT:
+                x = _M_LIMIT ^ v
+            x = (((x & 4095) * d + 2048) >> 12) + (x >> 12) * d  # lam = m d, Q22, nearest
+            h[own + t] = x
+            v = x >> 31
+            peak |= (x ^ v) - v
         m[q + _PEAK] = peak
         # times w_d, halved, and both brought to the larger exponent, floor
-        e = nr
-        if nb > e:
-            e = nb
-        m[q + _EXPONENT] = e
-        nr = 1 + e - nr
-        nb = 1 + e - nb
+        x = nr
+        if nb > x:
+            x = nb
+        m[q + _EXPONENT] = x
+        nr = 1 + x - nr
+        nb = 1 + x - nb
         x = m[r + _WL]
         v = m[s + _WT]
-        y = ((gre >> 15) * x + (((gre & 32767) * x) >> 15)) >> nr
-        m[q + _GRADIENT] = y + (((gbe >> 15) * v + (((gbe & 32767) * v) >> 15)) >> nb)
-        y = ((grl >> 15) * x + (((grl & 32767) * x) >> 15)) >> nr
-        m[q + _GRADIENT + 1] = y + (((gbl >> 15) * v + (((gbl & 32767) * v) >> 15)) >> nb)
-        y = ((grt >> 15) * x + (((grt & 32767) * x) >> 15)) >> nr
-        m[q + _GRADIENT + 2] = y + (((gbt >> 15) * v + (((gbt & 32767) * v) >> 15)) >> nb)
-        y = ((grb >> 15) * x + (((grb & 32767) * x) >> 15)) >> nr
-        m[q + _GRADIENT + 3] = y + (((gbb >> 15) * v + (((gbb & 32767) * v) >> 15)) >> nb)
+        y = (((gre & 32767) * x >> 15) + (gre >> 15) * x) >> nr
+        m[q + _GRADIENT] = (((((gbe & 32767) * v >> 15) + (gbe >> 15) * v) >> nb) + y) >> fine
+        y = (((grl & 32767) * x >> 15) + (grl >> 15) * x) >> nr
+        m[q + _GRADIENT + 1] = ((((gbl & 32767) * v >> 15) + (gbl >> 15) * v) >> nb) + y
+        y = (((grt & 32767) * x >> 15) + (grt >> 15) * x) >> nr
+        m[q + _GRADIENT + 2] = ((((gbt & 32767) * v >> 15) + (gbt >> 15) * v) >> nb) + y
+        y = (((grb & 32767) * x >> 15) + (grb >> 15) * x) >> nr
+        m[q + _GRADIENT + 3] = ((((gbb & 32767) * v >> 15) + (gbb >> 15) * v) >> nb) + y
 
 
 def update(w: ptr32, m: ptr32, rule: ptr32, n: int):

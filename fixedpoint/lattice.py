@@ -24,7 +24,11 @@ INIT_FIELDS = ("wl_mean", "wl_std", "wl_flipped", "wt_mean", "wt_std", "l_low", 
 
 def words(n):
     """Return n 32-bit zeros."""
-    return array("i", bytes(4 * n))
+    zeros = array("i")
+    block = array("i", bytes(4 * 64))
+    for i in range(0, n, 64):  # in blocks: a single bytes() of all would for a moment take the memory twice
+        zeros.extend(block if n - i >= 64 else array("i", bytes(4 * (n - i))))
+    return zeros
 
 
 class Random:
@@ -152,15 +156,15 @@ class Lattice:
         """Start a new image."""
         self.arrived = self.done = 0
 
-    def row(self, pixels, offset=0):
-        """Take the next image row, pixels[offset : offset + rows] (0..255)."""
+    def row(self, pixels, offset=0, count=1):
+        """Take the next image row, pixels[offset : offset + rows] (0..255), or the next `count` of them."""
         base = self.inputs * self.steps + self.arrived
-        self.kernels.feed(self.h, pixels, offset, self.rows, base, self.steps, self.scale)
-        self.arrived += 1
+        self.kernels.feed(self.h, pixels, offset, count, self.rows, base, self.steps, self.scale)
+        self.arrived += count
 
     def advance(self):
         """Sweep forward over the image rows that have arrived since the last call."""
-        self.kernels.forward(self.m, self.h, tables.TANH, self.cells, self.steps, self.done, self.arrived)
+        self.kernels.forward(0, 0, self.h, self.m, tables.TANH, self.cells, self.steps, self.done, self.arrived)
         self.done = self.arrived
 
     def classify(self):
@@ -179,7 +183,7 @@ class Lattice:
         best = self.classify()
         n, steps, run = self.cells, self.steps, self.kernels
         run.error(self.m, self.h, self.z, tables.EXP, n, self.cols, steps, label)
-        run.backward(self.m, self.h, n, steps, self.mantissa)
+        run.backward(0, 0, self.h, self.m, n, steps, self.mantissa)
         return best
 
     def learn(self, label):
@@ -192,8 +196,7 @@ class Lattice:
 
     def _image(self, pixels):
         self.begin()
-        for t in range(self.steps):
-            self.row(pixels, t * self.rows)
+        self.row(pixels, 0, self.steps)
 
     def train(self, pixels, label):
         """One training step on an image: steps rows of `rows` pixels (0..255), flat; return the prediction before it."""

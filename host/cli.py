@@ -1,9 +1,11 @@
 """What every command has in common: one-line errors, exit codes, Ctrl-C."""
 
+import argparse
 import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 EXIT_OK = 0
 EXIT_USER_ERROR = 2  # bad input: one line on stderr names the cause and the way out
@@ -12,6 +14,16 @@ EXIT_INTERRUPTED = 130  # Ctrl-C, after everything has been saved
 
 class UserError(Exception):
     """Bad input or a refused action; str() is one line that names the cause and the way out."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are UserErrors, and whose help keeps the lines of the description."""
+
+    def __init__(self, prog: str, description: str | None) -> None:
+        super().__init__(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
 
 
 class Interrupt:
@@ -38,7 +50,7 @@ def run(main: Callable[[], int | None]) -> None:
     try:
         code = main() or EXIT_OK
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         code = EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

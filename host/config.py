@@ -1,6 +1,6 @@
 """What a run is: presets, learning-rate schedule, image order. All of it integers once a run has begun."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
 from typing import Any
 
@@ -11,6 +11,7 @@ from host.cli import UserError
 from host.dataset import Dataset
 
 SEGMENT = 500  # images between two changes of the learning rate
+MAX_STEPS = 2**30 - 1  # training steps in a run: what a board can count
 
 
 def q12(value: float) -> int:
@@ -48,12 +49,12 @@ PRESETS = {
         gain=4,
     ),
     "critical": Preset(
-        about="wT near 1, so that messages reach the upper rows; wL of either sign; rate falling to zero",
-        init=(q12(0.7), q12(0.2), q12(0.5), q12(0.97), q12(0.02), q12(-2), q12(0), q12(0), q12(0)),
-        bounds=((q12(-2), q12(2)), (q12(-2), q12(2)), (q12(-8), q12(8))),
+        about="wT near 1, so that messages reach the upper rows, wL of either sign, |w| <= 1.5, rate falling to zero",
+        init=(q12(0.55), q12(0.2), q12(0.5), q12(0.97), q12(0.02), q12(-2), q12(0), q12(0), q12(0)),
+        bounds=((q12(-2), q12(2)), (q12(-1.5), q12(1.5)), (q12(-8), q12(8))),
         rate="0.004",
         rate_l="4",
-        rate_b="0.05",
+        rate_b="0.02",
         decay=True,
     ),
 }
@@ -112,8 +113,8 @@ class Config:
 
     def float_rates(self, step: int) -> tuple[float, float, float]:
         """The same rates as numbers."""
-        l, w, b = (m / 2**s for m, s in self.rates(step))
-        return l, w, b
+        rate_l, rate_w, rate_b = (multiplier / 2**shift for multiplier, shift in self.rates(step))
+        return rate_l, rate_w, rate_b
 
     def order(self, epoch: int) -> np.ndarray:
         """The order of the training images in an epoch (0, 1, ...): Fisher-Yates with the engine's own generator."""
@@ -133,8 +134,22 @@ class Config:
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON would return it: tuples are lists."""
-        return {k: [list(x) if isinstance(x, tuple) else x for x in v] if isinstance(v, tuple) else v
-                for k, v in asdict(self).items()}
+        return {
+            k: [list(x) if isinstance(x, tuple) else x for x in v] if isinstance(v, tuple) else v
+            for k, v in asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> "Config":
+        """The inverse of as_dict(). Raises ValueError for what no as_dict() returned."""
+        names = {field.name for field in fields(cls)}
+        if not isinstance(found, dict) or found.keys() != names:
+            raise ValueError("it holds no configuration of a run")
+        return cls(**{k: _as_tuples(v) for k, v in found.items()})
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 
 
 def quantise(images: np.ndarray, bits: int) -> np.ndarray:
@@ -148,14 +163,21 @@ def prepare(data: Dataset, config: Config) -> Dataset:
     """The data as the lattice of this configuration sees it: cropped to `rows` central pixels, in `pixel_bits` bits."""
     left = (data.train_images.shape[2] - config.rows) // 2
     crop = slice(left, left + config.rows)
-    train, test = (np.ascontiguousarray(quantise(x[:, :, crop], config.pixel_bits))
-                   for x in (data.train_images, data.test_images))
+    train, test = (
+        np.ascontiguousarray(quantise(x[:, :, crop], config.pixel_bits)) for x in (data.train_images, data.test_images)
+    )
     return replace(data, train_images=train, test_images=test)
 
 
 def configure(
-    data: Dataset, preset: str, seed: int, epochs: int, rows: int | None = None, cols: int | None = None,
-    pixel_bits: int = 8, arithmetic: str = "fixed",
+    data: Dataset,
+    preset: str,
+    seed: int,
+    epochs: int,
+    rows: int | None = None,
+    cols: int | None = None,
+    pixel_bits: int = 8,
+    arithmetic: str = "fixed",
 ) -> Config:
     """The configuration of a run on this data. Raises UserError for what the data or the engine do not allow."""
     if preset not in PRESETS:
@@ -169,11 +191,23 @@ def configure(
         raise UserError(f"--rows {rows}: the images are {width} pixels wide; choose 1..{width}")
     if not classes <= cols <= MAX_ROWS:
         raise UserError(f"--cols {cols}: the labels need {classes} classes; choose {classes}..{MAX_ROWS}")
-    if epochs < 1:
-        raise UserError(f"--epochs {epochs}: choose at least 1")
+    images = len(data.train_images)
+    if not 1 <= epochs <= MAX_STEPS // images:
+        raise UserError(f"--epochs {epochs}: choose 1..{MAX_STEPS // images} for {images} images")
     if not 0 <= seed < 2**31:
         raise UserError(f"--seed {seed}: choose 0..{2**31 - 1}")
     parts = {k: v for k, v in asdict(chosen).items() if k != "about"}
-    return Config(preset=preset, rows=rows, cols=cols, steps=steps, seed=seed, epochs=epochs,
-                  images=len(data.train_images), test_images=len(data.test_images), data=data.digest,
-                  pixel_bits=pixel_bits, arithmetic=arithmetic, **parts)
+    return Config(
+        preset=preset,
+        rows=rows,
+        cols=cols,
+        steps=steps,
+        seed=seed,
+        epochs=epochs,
+        images=images,
+        test_images=len(data.test_images),
+        data=data.digest,
+        pixel_bits=pixel_bits,
+        arithmetic=arithmetic,
+        **parts,
+    )

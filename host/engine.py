@@ -7,7 +7,8 @@ from functools import cache
 import numpy as np
 
 from fixedpoint import kernels
-from fixedpoint.lattice import Lattice
+from fixedpoint.kernels import GRADIENT
+from fixedpoint.lattice import CELL, GAIN, Lattice
 from host import oracle
 from host.config import Config
 from host.run import digest
@@ -22,7 +23,7 @@ def int32_words(n: int) -> np.ndarray:
 
 @cache
 def numba_kernels() -> types.SimpleNamespace:
-    """The kernels under Numba, compiled at their first call and cached on disk.
+    """The kernels under Numba, compiled, and cached on disk (Numba compiles anew when fixedpoint/kernels.py changes).
 
     Every local variable is declared int32, so that it wraps as the chip's register does.
     """
@@ -33,21 +34,24 @@ def numba_kernels() -> types.SimpleNamespace:
     # The sixteen running sums of a cell fit four to a register; without this, LLVM leaves them scalar.
     numba.config.SLP_VECTORIZE = 1
 
-    frozen = {id(table): np.array(table) for table in (tables.TANH, tables.C, tables.DA, tables.EXP)}
+    arguments = {"tanh": tables.TANH, "exp": tables.EXP, "c_table": tables.C, "da_table": tables.DA}
+    frozen = {id(table): np.array(table) for table in arguments.values()}
 
     def compiled(function: Callable) -> Callable:
-        names = function.__code__.co_varnames
-        scalars = {name: numba.int32 for name in names if function.__annotations__.get(name, int) is int}
-        arrays = {"w", "m", "h", "z", "rule", "row", "tanh", "exp", "c_table", "da_table"}
-        locals_ = {name: kind for name, kind in scalars.items() if name not in arrays}
-        fast = numba.njit(function, locals=locals_, cache=True)
+        annotated = function.__annotations__  # int, or a pointer type; plain locals have none
+        scalars = [name for name in function.__code__.co_varnames if annotated.get(name, int) is int]
+        fast = numba.njit(function, locals=dict.fromkeys(scalars, numba.int32), cache=True)
+        if not arguments.keys() & annotated.keys():
+            return fast
 
         def call(*args: object) -> None:
             fast(*[frozen.get(id(arg), arg) for arg in args])
 
         return call
 
-    return types.SimpleNamespace(**{name: compiled(getattr(kernels, name)) for name in KERNELS})
+    run = types.SimpleNamespace(**{name: compiled(getattr(kernels, name)) for name in KERNELS})
+    Lattice(1, 1, 1, kernels=run, words=int32_words).train(bytes(1), 0)  # compile now, not while a run is timed
+    return run
 
 
 def executor(name: str) -> dict:
@@ -101,15 +105,16 @@ class FloatLearner:
         self.step = 0
         self.rates = config.float_rates(0)
         self.gain = config.scale * 2**config.gain / 4112
-        l, w, b = np.array(config.bounds) / 4096
-        self.bounds = np.array([l, w, w, b]).T
+        self.bounds = np.array(config.bounds)[[0, 1, 1, 2]].T / 4096
 
     def set_rates(self, config: Config, step: int) -> None:
         self.rates = config.float_rates(step)
 
     def train(self, images: np.ndarray, labels: np.ndarray) -> int:
-        l, w, b = self.rates
-        self.w, logits = oracle.train(self.w, images, labels, (w, b, l), gain=self.gain, bounds=self.bounds)
+        rate_l, rate_w, rate_b = self.rates
+        self.w, logits = oracle.train(
+            self.w, images, labels, (rate_w, rate_b, rate_l), gain=self.gain, bounds=self.bounds
+        )
         self.step += len(images)
         return int((logits.argmax(-1) == labels).sum())
 
@@ -129,3 +134,11 @@ class FloatLearner:
 def dequantise(masters: np.ndarray) -> np.ndarray:
     """Masters (Q26) as the numbers that they stand for."""
     return masters / 2.0**26
+
+
+def gradients(lattice: Lattice) -> np.ndarray:
+    """What lattice.gradient() left in the records: dL/d(l, wL, wT, b) as numbers, (rows, cols, 4)."""
+    exponent, gradient = GRADIENT
+    records = np.array(lattice.m, np.int64).reshape(-1, CELL)[: lattice.cells]
+    scale = records[:, [exponent]] - 32 + [4, 0, 0, 0] + records[:, [GAIN]] * [1, 1, 0, 0]
+    return np.ldexp(records[:, gradient : gradient + 4], scale).reshape(lattice.rows, lattice.cols, 4)

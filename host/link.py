@@ -5,6 +5,7 @@ answers every good frame, the host repeats what is not answered, and the board's
 """
 
 import itertools
+import secrets
 import struct
 import time
 from collections import deque
@@ -20,6 +21,7 @@ from host.cli import UserError
 ANSWER = 1.5  # seconds until a board that does not answer is asked again: a training step of a slow board, and more
 TRIES = 6  # so often, then the link counts as lost
 GREET = 1.0  # seconds between two ATTACH frames while we wait for a HELLO
+OVERHEAD = wire.MAX_FRAME - wire.MAX_BODY  # bytes of a frame that are not its body
 
 
 class LinkLost(Exception):
@@ -28,6 +30,10 @@ class LinkLost(Exception):
 
 class BoardReset(LinkLost):
     """The board has started anew: whatever it did since its checkpoint must be done again."""
+
+
+class NoFirmware(UserError):
+    """The board's program does not run: something else is at the other end, its prompt or a traceback, say."""
 
 
 class Transport(Protocol):
@@ -96,12 +102,18 @@ class Result:
 
 @dataclass
 class Link:
-    """One conversation with a board over a transport. clock: seconds, for time-outs only."""
+    """One conversation with a board over a transport.
+
+    clock: seconds, for time-outs only. answer: seconds until what was not answered is sent again. largest: body of an
+    image frame. draw: numbers that no two conversations share.
+    """
 
     transport: Transport
     clock: Callable[[], float] = time.monotonic
     statistics: Statistics = field(default_factory=Statistics)
     answer: float = ANSWER
+    largest: int = wire.MAX_BODY
+    draw: Callable[[], int] = lambda: secrets.randbits(32)
 
     def __post_init__(self) -> None:
         self.sender, self.receiver = wire.Sender(), wire.Receiver()
@@ -109,7 +121,8 @@ class Link:
         self.pending: deque[bytes] = deque()
         self.tail = b""  # the last bytes that came, to show what was there instead of frames
         self.credit = wire.MAX_FRAME
-        self.tests = itertools.count(1)
+        self.tags = itertools.cycle(range(1, 256))  # 0 is OPEN's
+        self.talking = False  # the session is open: a board that says HELLO now has left it
 
     # Frames
 
@@ -118,12 +131,8 @@ class Link:
         self.sender.body[: len(body)] = body
         return bytes(self.sender.frame[: self.sender.seal(len(body), self.key)])
 
-    def send(self, form: str, *values: int) -> None:
-        """Send one frame of this struct format."""
-        self.write(self.frame(struct.pack(form, *values)))
-
     def write(self, data: bytes) -> None:
-        """Send a frame, behind a zero if the board might be in the middle of something."""
+        """Send bytes."""
         self.statistics.bytes_out += len(data)
         self.transport.write(data)
 
@@ -159,34 +168,51 @@ class Link:
             )
         return None
 
-    def request(self, kinds: tuple[int, ...], form: str, *values: int) -> bytes:
-        """Send a frame until it is answered by one of these kinds; return the answer's body.
+    def request(self, kinds: tuple[int, ...], body: bytes, tag: int | None = None) -> bytes:
+        """Send a frame until it is answered by one of these kinds (and with this tag); return the answer's body.
 
-        Raises LinkLost if it never is, BoardReset if the board has started anew, UserError if it refuses for good.
+        Raises LinkLost if it never is, BoardReset if the board has started anew, NoFirmware if its program has ended.
         """
         for _ in range(TRIES):
-            self.write(b"\0")
-            self.send(form, *values)
+            self.write(b"\0" + self.frame(body))
             until = self.clock() + self.answer
             while (left := until - self.clock()) > 0:
-                body = self.receive(left)
-                if body is None:
+                answer = self.receive(left)
+                if answer is None:
                     break
-                if body[0] in kinds:
-                    return body
-                self.notice(body)
+                if answer[0] in kinds and (tag is None or answer[0] < wire.SEALED or answer[1] == tag):
+                    return answer
+                self.notice(answer)
             self.statistics.timeouts += 1
-        raise LinkLost(self.explain() or "the board does not answer")
+        raise self.silence()
+
+    def ask(self, kinds: tuple[int, ...], kind: int, form: str = wire.ASK_FORMAT, *values: int) -> bytes:
+        """Make a request within the session. A tag keeps late answers to earlier ones apart."""
+        tag = next(self.tags)
+        return self.request(kinds, struct.pack(form, kind, tag, *values), tag)
 
     def notice(self, body: bytes) -> None:
         """React to a frame that nobody waits for."""
-        if body[0] == wire.HELLO and not Hello.parse(body).flags & wire.FLAG_ATTACHED:
-            raise BoardReset("the board has started anew")
+        if body[0] == wire.HELLO:
+            if not Hello.parse(body).flags & wire.FLAG_ATTACHED:
+                raise BoardReset("the board has started anew")
+            if self.talking:
+                raise LinkLost("the board has left the session")
+
+    def silence(self) -> Exception:
+        """What to raise when the board does not answer."""
+        if text := self.explain():
+            return NoFirmware(text)
+        return LinkLost("the board does not answer")
 
     # Conversation
 
     def attach(self, patience: float = 4.0) -> Hello:
-        """Find the firmware at the other end. Raises UserError if there is none (with what there is instead)."""
+        """Find the firmware at the other end. Raises NoFirmware if there is none (with what there is instead)."""
+        self.pending.clear()
+        self.tail = b""
+        self.receiver = wire.Receiver()
+        self.key, self.talking = wire.NO_KEY, False
         until = self.clock() + patience
         greet = self.clock() + 0.1
         greeting = self.frame(wire.GREETING)
@@ -200,29 +226,28 @@ class Link:
                 hello = Hello.parse(body)
                 self.credit = hello.window
                 if hello.flags & wire.FLAG_ATTACHED:
-                    self.tail = b""
                     return hello
                 self.write(b"\0" + greeting)
                 until = max(until, self.clock() + self.answer)
             elif self.clock() > until - 1 and not asked:
                 asked = True
                 self.write(b"\r\n")  # a prompt shows itself
-        raise UserError(
+        raise NoFirmware(
             self.explain()
             or "no firmware answered on this port; is it the right one? Put the firmware on the board with --install"
         )
 
-    def open(self, body: bytes, session: int) -> tuple[int, int, int]:
+    def open(self, body: bytes, session: int, conversation: int) -> tuple[int, int, int]:
         """Open a session with an OPEN body; return the board's step counter, digest and STATE flags.
 
         Raises UserError if the board refuses, with the reason.
         """
-        self.key = wire.key_of(session)
-        form = f"{len(body)}s"
-        answer = self.request((wire.STATE, wire.REFUSED), form, body)  # type: ignore[arg-type]
+        self.key, self.talking = wire.key_of(session, conversation), False
+        answer = self.request((wire.STATE, wire.REFUSED), body)
         if answer[0] == wire.REFUSED:
             self.refused(answer)
-        return struct.unpack(wire.STATE_FORMAT, answer)[1:]
+        self.talking = True
+        return state(answer)
 
     def refused(self, body: bytes) -> None:
         """Raise what a REFUSED frame says."""
@@ -242,53 +267,46 @@ class Link:
 
     def query(self) -> tuple[int, int, int]:
         """The board's step counter, digest and STATE flags."""
-        return struct.unpack(wire.STATE_FORMAT, self.request((wire.STATE,), "<B", wire.QUERY))[1:]
+        return state(self.ask((wire.STATE,), wire.QUERY))
 
     def set_rates(self, step: int, rates: tuple[tuple[int, int], ...]) -> None:
         """Set the learning rates before this step. Raises LinkLost if the board is at another one."""
         flat = [x for pair in rates for x in pair]
-        answer = self.request((wire.ACK,), wire.RATES_FORMAT, wire.RATES, step, *flat)
-        while answer[7] & wire.FLAG_REFUSED:  # unless that was the answer to an image frame sent before
-            late = self.receive(self.answer)
-            if late is None:
-                raise LinkLost("the board is at another step")
-            if late[0] == wire.ACK:
-                answer = late
+        _, _, flags = state(self.ask((wire.STATE,), wire.RATES, wire.RATES_FORMAT, step, *flat))
+        if flags & wire.FLAG_REFUSED:
+            raise LinkLost("the board is at another step")
 
     def read_params(self, count: int) -> np.ndarray:
         """All `count` parameters, int32, Q26."""
         words = np.zeros(count, np.int32)
         for first in range(0, count, wire.MAX_WORDS):
             n = min(wire.MAX_WORDS, count - first)
-            while True:
-                body = self.request((wire.WORDS,), wire.READ_FORMAT, wire.READ, first, n)
-                if struct.unpack_from(wire.READ_FORMAT, body)[1:] == (first, n):
-                    break
+            body = self.ask((wire.WORDS,), wire.READ, wire.READ_FORMAT, first, n)
             words[first : first + n] = np.frombuffer(body, "<i4", n, struct.calcsize(wire.READ_FORMAT))
         return words
 
     def write_params(self, params: np.ndarray, step: int, digest: int) -> None:
-        """Give the board parameters (int32, Q26) and the step counter that belongs to them."""
+        """Give the board parameters (int32, Q26) and the step counter that belongs to them. Raises LinkLost."""
         flat = params.ravel()
-        for first in range(0, len(flat), wire.MAX_WORDS):
-            some = flat[first : first + wire.MAX_WORDS].tolist()
+        room = (self.credit - 1 - OVERHEAD - struct.calcsize(wire.READ_FORMAT)) // 4
+        most = max(1, min(wire.MAX_WORDS, room))
+        for first in range(0, len(flat), most):
+            some = flat[first : first + most].tolist()
             form = f"{wire.READ_FORMAT}{len(some)}i"
-            self.request((wire.STATE,), form, wire.WRITE, first, len(some), *some)
-        while True:
-            answer = self.request((wire.STATE,), wire.COMMIT_FORMAT, wire.COMMIT, step, digest)
-            found_step, found, flags = struct.unpack(wire.STATE_FORMAT, answer)[1:]
-            if not flags & wire.FLAG_LOADING and (found_step, found) == (step, digest):
-                return
+            self.ask((wire.STATE,), wire.WRITE, form, first, len(some), *some)
+        answer = state(self.ask((wire.STATE,), wire.COMMIT, wire.COMMIT_FORMAT, step, digest))
+        if answer[2] & wire.FLAG_LOADING or answer[:2] != (step, digest):
+            raise LinkLost("the board did not get the parameters")
 
     def checkpoint(self) -> None:
         """Have the board write its checkpoint; nothing is under way meanwhile. Raises UserError if it cannot."""
-        answer = self.request((wire.STATE, wire.REFUSED), "<B", wire.CHECKPOINT)
+        answer = self.ask((wire.STATE, wire.REFUSED), wire.CHECKPOINT)
         if answer[0] == wire.REFUSED:
             self.refused(answer)
 
     def counters(self) -> dict[str, int]:
         """The board's own statistics."""
-        answer = self.request((wire.COUNTERS,), "<B", wire.STATISTICS)
+        answer = self.request((wire.COUNTERS,), bytes([wire.STATISTICS]))
         names = ("free_heap", "trained", "tested", "last_step_us", "waiting_ms", "busy_ms", "accepted", "repeated",
                  "damaged", "overlong")  # fmt: skip
         return dict(zip(names, struct.unpack(wire.COUNTERS_FORMAT, answer)[1:], strict=True))
@@ -300,12 +318,14 @@ class Link:
     ) -> Iterator[Result]:
         """Send images (n, steps, rows) uint8 as TRAIN or TEST with sequence numbers from `first`; yield their results.
 
-        Go-back-N over frames of whole rows, at most `credit` bytes under way. The last frame of an image waits until
+        Go-back-N over frames of whole rows, at most `credit` bytes under way; after a loss one frame at a time until
+        the board goes on, for what else it has not read yet is not known then. The last frame of an image waits until
         the result of the image before is here, so that a board has to remember one result only.
-        Raises LinkLost, BoardReset.
+        Raises LinkLost, BoardReset, NoFirmware.
         """
         answer = wire.RESULT if kind == wire.TRAIN else wire.TESTED
-        cut = [image_frames(kind, first + i, image, int(label), bits, digests)
+        largest = max(wire.HEADER + 1, min(self.largest, self.credit // 2 - OVERHEAD))  # two of them are under way
+        cut = [image_frames(kind, first + i, image, int(label), bits, digests, largest)
                for i, (image, label) in enumerate(zip(images, labels, strict=True))]  # fmt: skip
         last = len(cut[0]) - 1 if cut else 0
         done = 0  # images whose result is here
@@ -313,25 +333,29 @@ class Link:
         highest = (0, 0)  # beyond all that was ever sent
         flight: deque[tuple[tuple[int, int], int]] = deque()
         gone_back: tuple[int, int] | None = None
+        probing = False
+        void = b""
         misses = 0
         while done < len(cut):
             while cursor[0] < len(cut) and (cursor[1] < last or cursor[0] == done):
-                data = self.frame(cut[cursor[0]][cursor[1]][1])
-                if flight and sum(n for _, n in flight) + len(data) > self.credit:
+                body = cut[cursor[0]][cursor[1]][1]
+                if flight and (probing or sum(n for _, n in flight) + len(body) + OVERHEAD > self.credit):
                     break
+                data = void + self.frame(body)
+                void = b""
                 self.statistics.frames += cursor >= highest
                 self.statistics.retransmitted += cursor < highest
                 self.write(data)
                 flight.append((cursor, len(data)))
                 cursor = (cursor[0], cursor[1] + 1) if cursor[1] < last else (cursor[0] + 1, 0)
                 highest = max(highest, cursor)
-            body = self.receive(self.answer)
+            body = self.receive(self.answer)  # type: ignore[assignment]
             if body is None:
                 self.statistics.timeouts += 1
                 misses += 1
                 if misses >= TRIES:
-                    raise LinkLost(self.explain() or "the board does not answer")
-                self.write(b"\0")
+                    raise self.silence()
+                void, probing = b"\0", True  # the board might be in the middle of a frame
                 cursor = flight[0][0] if flight else min(cursor, (done, 0))
                 flight.clear()
                 gone_back = None
@@ -340,15 +364,13 @@ class Link:
                 _, number, _, prediction, micros, digest = struct.unpack(wire.RESULT_FORMAT, body)
                 if number - (kind == wire.TRAIN) != first + done:
                     continue  # a late repetition
-                misses = 0
+                misses, probing, gone_back = 0, False, None
                 self.statistics.images += 1
                 yield Result(first + done, prediction, digest, micros)
                 done += 1
-                gone_back = None
                 while flight and flight[0][0] < (done, 0):
                     flight.popleft()
-                if cursor < (done, 0):
-                    cursor = (done, 0)
+                cursor = max(cursor, (done, 0))
             elif body[0] == wire.ACK and body[1] == kind and len(body) == struct.calcsize(wire.ACK_FORMAT):
                 _, _, number, row, flags, self.credit = struct.unpack(wire.ACK_FORMAT, body)
                 if kind == wire.TRAIN and not flags & wire.FLAG_RATES:
@@ -356,13 +378,14 @@ class Link:
                 image = number - first
                 if kind == wire.TRAIN and image < done:
                     raise BoardReset(f"the board went back to step {number}")
-                lost = kind == wire.TRAIN and image == done + 1  # it is trained, but its result did not come
+                lost = image == done + 1  # it is at the next one, but the result of this one did not come
                 if lost:
                     wanted = (done, last)
                 elif done <= image < len(cut):
                     wanted = (image, next((k for k, (start, _) in enumerate(cut[image]) if start == row), 0))
                 else:
                     continue
+                probing = probing and bool(flags & wire.FLAG_REFUSED)
                 while flight and flight[0][0] < wanted:
                     flight.popleft()
                     misses = 0
@@ -371,16 +394,22 @@ class Link:
                 elif (lost or flags & wire.FLAG_REFUSED) and wanted < cursor and wanted != gone_back:
                     cursor = gone_back = wanted
                     flight.clear()
+                    probing = True
             else:
                 self.notice(body)
 
 
+def state(body: bytes) -> tuple[int, int, int]:
+    """Step counter, digest and flags of a STATE."""
+    return struct.unpack(wire.STATE_FORMAT, body)[2:]
+
+
 def image_frames(
-    kind: int, sequence: int, image: np.ndarray, label: int, bits: int, digest: bool
+    kind: int, sequence: int, image: np.ndarray, label: int, bits: int, digest: bool, largest: int = wire.MAX_BODY
 ) -> list[tuple[int, bytes]]:
     """The bodies of one image (steps, rows) of uint8 pixels, each with its first row; `bits` leading bits per pixel."""
     steps, rows = image.shape
-    per_frame = max(1, min((wire.MAX_BODY - wire.HEADER) * 8 // (bits * rows), steps))
+    per_frame = max(1, min((largest - wire.HEADER) * 8 // (bits * rows), steps))
     per_frame = -(-steps // -(-steps // per_frame))  # the same number of frames, evenly filled
     out = []
     for first in range(0, steps, per_frame):

@@ -107,7 +107,7 @@ def train(
     *,
     gain: float = 1.0,
     order: Array | Sequence[int] | None = None,
-    bounds: tuple[float, float, float] | None = None,
+    bounds: Array | tuple[Array, Array] | None = None,
 ) -> tuple[Array, Array]:
     """Plain SGD, batch size 1, one pass: theta -= rate * gradient after every image, no other state.
 
@@ -115,7 +115,7 @@ def train(
     images   uint8 (B, T, rows); labels (B,) in [0, cols)
     rates    (h_w, h_b, h_l); the article's are (h, h/20, 4h) with h = 1e-2
     order    which images, in which order: (n,), or (S, n) for an order per seed; default 0 .. B-1
-    bounds   (l_min, l_max, bound): saturate l to [l_min, l_max] and wL, wT, b to +-bound after each step, as the
+    bounds   (low, high), each (4,) in the order (l, wL, wT, b): saturate the parameters after each step, as the
              integer engine does; default none
 
     Returns the new params and every image's logits before its own step, (n, cols) or (S, n, cols). ValueError as in
@@ -124,8 +124,7 @@ def train(
     labels = _checked(labels, params.shape[-2])
     h_w, h_b, h_l = rates
     rate = np.array([h_l, h_w, h_w, h_b])
-    l_min, l_max, bound = (-np.inf, np.inf, np.inf) if bounds is None else bounds
-    low, high = np.array([l_min, -bound, -bound, -bound]), np.array([l_max, bound, bound, bound])
+    low, high = (-np.inf, np.inf) if bounds is None else bounds
     order = np.arange(len(images)) if order is None else np.asarray(order)
     logits = np.empty((order.shape[-1], *params.shape[:-3], params.shape[-2]))
     for n in range(order.shape[-1]):

@@ -1,13 +1,16 @@
 """A training run and its directory: config.json, epochs.jsonl, checkpoint.npz; resumes bit-exactly from any moment."""
 
+import contextlib
+import errno
+import itertools
 import json
 import os
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+from zlib import crc32
 
 import numpy as np
 
@@ -38,14 +41,37 @@ class Learner(Protocol):
         """Eight hex digits: CRC-32 over parameters and step counter."""
 
 
-def write_atomically(path: Path, write: Callable[[Any], None]) -> None:
+def aside_of(path: Path) -> Path:
+    """Where write_atomically() writes first."""
+    return path.with_name(path.name + ".new")
+
+
+def write_atomically(path: Path, write: Callable[[Any], Any]) -> None:
     """Let write(file) fill a new file, then put it in the place of `path`: never half a file, whatever happens."""
-    aside = path.with_name(path.name + ".new")
-    with open(aside, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    aside = aside_of(path)
+    try:
+        with open(aside, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+        raise
+
+
+def lock(file: Any) -> bool:
+    """Lock a file for this process; return False if another process has it. It is let go when the file is closed."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return True
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN)  # else this file system has no locks
+    return True
 
 
 @dataclass
@@ -69,73 +95,111 @@ class Checkpoint:
     def read(cls, path: Path) -> "Checkpoint":
         """Raises UserError if the file is missing, damaged or not a checkpoint."""
         try:
-            with np.load(path, allow_pickle=False) as file:
-                params, about = file["params"], json.loads(str(file["about"]))
-            checkpoint = cls(params=params, **about)
-            shape = (checkpoint.config["rows"], checkpoint.config["cols"], 4)
-            kind = np.float64 if checkpoint.config["arithmetic"] == "float" else np.int32
-            if params.shape != shape or params.dtype != kind:
-                raise ValueError(f"parameters are {params.dtype} {params.shape}, not {np.dtype(kind)} {shape}")
-            if checkpoint.digest != digest(params, checkpoint.step):
-                raise ValueError("its digest does not fit its parameters")
+            with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+                checkpoint = cls(params=file["params"], **json.loads(str(file["about"])))
+            checkpoint.check()
         except FileNotFoundError as error:
-            raise UserError(f"there is no checkpoint {path}; name one that host.simulate or host.stream wrote") from error
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zipfile.zlib.error) as error:
+            raise UserError(
+                f"there is no checkpoint {path}; name one that host.simulate or host.stream wrote"
+            ) from error
+        except Exception as error:  # damage in a zip surfaces as almost any type, depending on where it is
             cause = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"checkpoint {path} is damaged ({cause}); restore it, or start anew elsewhere") from error
         return checkpoint
 
+    def check(self) -> None:
+        """Raise ValueError or TypeError if the parts do not fit together."""
+        config = Config.from_dict(self.config)
+        kinds = {"step": int, "correct": int, "seconds": int | float, "epochs": list}
+        wrong = [name for name, kind in kinds.items() if not isinstance(getattr(self, name), kind)]
+        if wrong or not 0 <= self.step <= config.total or len(self.epochs) > config.epochs:
+            raise ValueError(f"{(wrong or ['step'])[0]} cannot be right")
+        shape, kind = (config.rows, config.cols, 4), np.float64 if config.arithmetic == "float" else np.int32
+        if self.params.shape != shape or self.params.dtype != kind:
+            raise ValueError(f"parameters are {self.params.dtype} {self.params.shape}, not {np.dtype(kind)} {shape}")
+        if self.digest != digest(self.params, self.step):
+            raise ValueError("its digest does not fit its parameters")
+
 
 def digest(params: np.ndarray, step: int) -> str:
     """As Lattice.digest(): CRC-32 over the parameters' little-endian bytes and the step counter, in hex."""
-    crc = zipfile.crc32(np.ascontiguousarray(params).astype(params.dtype.newbyteorder("<")).tobytes())
-    return f"{zipfile.crc32((step & 0xFFFFFFFF).to_bytes(4, 'little'), crc):08x}"
+    crc = crc32(np.ascontiguousarray(params).astype(params.dtype.newbyteorder("<")).tobytes())
+    return f"{crc32((step & 0xFFFFFFFF).to_bytes(4, 'little'), crc):08x}"
 
 
 class RunDirectory:
-    """The directory of one run. Nothing in it is ever overwritten by another run or another configuration."""
+    """The directory of one run. Nothing in it is ever overwritten by another run or another configuration.
+
+    A process that works in it holds a lock on config.json, which ends with the process, however that ends.
+    """
 
     def __init__(self, path: Path, config: Config, resume: bool):
         """Make a new directory, or open one to resume. Raises UserError if it is not the one that it should be."""
         self.path = path
-        self.checkpoint_path = path / "checkpoint.npz"
-        wanted = config.as_dict()
-        if resume:
-            try:
-                found = json.loads((path / "config.json").read_text())
-            except FileNotFoundError as error:
-                raise UserError(f"{path} holds no run to resume; leave --resume out to start one there") from error
-            except (OSError, ValueError) as error:
-                raise UserError(f"{path / 'config.json'} is damaged ({error}); restore it, or start anew") from error
-            different = [k for k in wanted if found.get(k) != wanted[k]] if isinstance(found, dict) else ["config.json"]
-            if different:
-                k = different[0]
-                raise UserError(
-                    f"{path} belongs to another configuration: {k} is {found.get(k)} there and {wanted[k]} here;"
-                    " give the same options, or another --run-dir"
-                )
-            return
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UserError(f"{path} exists already; add --resume to go on with it, or give another --run-dir")
+        self.config_path, self.checkpoint_path, self.epochs_path = (
+            path / name for name in ("config.json", "checkpoint.npz", "epochs.jsonl")
+        )
         try:
-            path.mkdir(parents=True, exist_ok=True)
-            write_atomically(path / "config.json", lambda f: f.write(json.dumps(wanted, indent=1).encode()))
+            if resume:
+                self._recognise(config.as_dict())
+            else:
+                self._create(config.as_dict())
+            self.lock = open(self.config_path, "r+b")  # noqa: SIM115 (held as long as this object lives)
         except OSError as error:
-            raise UserError(f"cannot write to {path} ({error.strerror}); give another --run-dir") from error
+            raise UserError(f"cannot use {path} ({error.strerror}); give another --run-dir") from error
+        if not lock(self.lock):
+            raise UserError(f"{path} is in use by another process; wait for its end, or give another --run-dir")
+
+    def _create(self, wanted: dict[str, Any]) -> None:
+        aside = aside_of(self.config_path).name  # all that is there if a process was killed when it had just begun
+        if self.path.exists() and (not self.path.is_dir() or any(p.name != aside for p in self.path.iterdir())):
+            raise UserError(f"{self.path} exists already; add --resume to go on with it, or give another --run-dir")
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.config_path, lambda f: f.write(json.dumps(wanted, indent=1).encode()))
+
+    def _recognise(self, wanted: dict[str, Any]) -> None:
+        try:
+            found = json.loads(self.config_path.read_bytes())
+            if not isinstance(found, dict):
+                raise ValueError("not an object")
+        except FileNotFoundError as error:
+            raise UserError(f"{self.path} holds no run to resume; leave --resume out to start one there") from error
+        except ValueError as error:
+            raise UserError(f"{self.config_path} is damaged ({error}); restore it, or start anew elsewhere") from error
+        k = next((k for k in wanted if found.get(k) != wanted[k]), None)
+        if k is not None:
+            raise UserError(
+                f"{self.path} belongs to another configuration: {k} is {found.get(k)} there and {wanted[k]} here;"
+                " give the same options, or another --run-dir"
+            )
+        if self.epochs_path.exists() and not self.checkpoint_path.exists():
+            raise UserError(f"{self.path} has lost its checkpoint.npz; restore it, or start anew elsewhere")
 
     @staticmethod
     def unused(preset: str, seed: int) -> Path:
-        """A new name under runs/ for a run whose directory was not named."""
-        number = 1
-        while (path := Path("runs") / f"{preset}-{seed}-{number}").exists():
-            number += 1
+        """A new, empty directory under runs/ for a run whose directory was not named."""
+        for number in itertools.count(1):
+            path = Path("runs") / f"{preset}-{seed}-{number}"
+            try:
+                path.mkdir(parents=True)  # at once, or two processes might find the same name
+                break
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise UserError(f"cannot make {path} ({error.strerror}); name a place with --run-dir") from error
         return path
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Checkpoint first, then the lines of epochs.jsonl, which can be made again from it."""
-        checkpoint.save(self.checkpoint_path)
+        """Checkpoint first, then the lines of epochs.jsonl, which can be made again from it. UserError if it fails."""
         lines = "".join(json.dumps(epoch) + "\n" for epoch in checkpoint.epochs)
-        write_atomically(self.path / "epochs.jsonl", lambda f: f.write(lines.encode()))
+        try:
+            checkpoint.save(self.checkpoint_path)
+            write_atomically(self.epochs_path, lambda f: f.write(lines.encode()))
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {self.path} ({error.strerror}); make it possible, then go on from the last save with"
+                f" --run-dir {self.path} --resume"
+            ) from error
 
 
 @dataclass
@@ -146,8 +210,7 @@ class Progress:
     epochs: int
     image: int  # within the epoch
     images: int
-    correct: int
-    rate: float  # images per second lately
+    correct: int  # among them
 
 
 class Run:
@@ -177,7 +240,12 @@ class Run:
         params = self.learner.params()
         self.directory.save(
             Checkpoint(
-                self.config.as_dict(), params, self.step, digest(params, self.step), self.correct, self.seconds,
+                self.config.as_dict(),
+                params,
+                self.step,
+                digest(params, self.step),
+                self.correct,
+                self.seconds,
                 self.epochs,
             )
         )
@@ -189,11 +257,11 @@ class Run:
         """
         config, data = self.config, self.data
         saved = time.monotonic()
-        order, shuffled = config.order(0), 0
+        order, shuffled = np.empty(0, int), -1
         while True:
             epoch, position = divmod(self.step, config.images)
             if epoch > len(self.epochs):
-                self._finish_epoch()
+                yield from self._finish_epoch(chunk)
                 saved = time.monotonic()
             if self.step == config.total:
                 return
@@ -210,16 +278,22 @@ class Run:
             if now - saved > self.interval:
                 self.save()
                 saved = now
-            yield Progress(epoch + 1, config.epochs, end, config.images, self.correct, len(which) / (now - begun))
+            yield Progress(epoch + 1, config.epochs, end, config.images, self.correct)
 
-    def _finish_epoch(self) -> None:
-        config = self.config
+    def _finish_epoch(self, chunk: int) -> Iterator[Progress]:
+        """Test, and add the epoch's line; a run that is saved and left meanwhile will begin the test again."""
+        config, images, labels = self.config, self.data.test_images, self.data.test_labels
+        hits = 0
+        for first in range(0, len(labels), 5 * chunk):
+            part = labels[first : first + 5 * chunk]
+            hits += round(self.learner.evaluate(images[first : first + 5 * chunk], part) * len(part))
+            yield Progress(len(self.epochs) + 1, config.epochs, config.images, config.images, self.correct)
         self.epochs.append(
             {
                 "epoch": len(self.epochs) + 1,
                 "step": self.step,
                 "train_accuracy": round(self.correct / config.images, 6),
-                "test_accuracy": round(self.learner.evaluate(self.data.test_images, self.data.test_labels), 6),
+                "test_accuracy": round(hits / len(labels), 6),
                 "images_per_second": round(config.images / max(self.seconds, 1e-9), 1),
                 "digest": self.learner.digest(),
             }

@@ -11,6 +11,7 @@ from host.cli import UserError
 from host.link import LinkLost
 
 POLL = 0.02  # seconds; pyserial cannot wake up early for a Ctrl-C, so it sleeps in short naps
+STUCK = 3.0  # seconds until a line that takes no more bytes counts as lost
 
 
 def find_port() -> str:
@@ -31,7 +32,7 @@ class SerialTransport:
         """Raises UserError if it cannot be opened, with the cause and the way out."""
         try:
             self.serial = serial.serial_for_url(
-                port, baudrate=baud, timeout=POLL, **({} if "://" in port else {"exclusive": True})
+                port, baudrate=baud, timeout=POLL, write_timeout=STUCK, **({} if "://" in port else {"exclusive": True})
             )
         except (serial.SerialException, OSError, ValueError) as error:
             raise UserError(explain(port, error)) from error

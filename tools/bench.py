@@ -1,0 +1,294 @@
+"""How fast is training? Images per second of every executor of the engine, and how the cost grows with the lattice.
+
+All executors train the same lattice (28x10 cells, 28 steps, preset critical, seed 1) on the same bundled digits, one
+after the other in rounds, so that whatever else the machine does meets them all. The figure is the median over the
+rounds; `best` is the fastest round, on a busy machine the better guess at what an idle one would do. Each runs on one
+core. Compiling is not counted. After every round the digests of the integer executors are compared: a wrong result has
+no speed, and makes the exit code 1. Examples:
+
+  python -m tools.bench                 half a minute
+  python -m tools.bench --quick         a few seconds, rough figures
+  python -m tools.bench --json          the same as one JSON object on stdout
+
+The second table trains square lattices on noise under Numba. ns/cell-step is the time of one image, divided by cells
+and time steps: it is constant where cost grows with the number of cells and nothing else.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Protocol
+
+import numpy as np
+
+from fixedpoint.lattice import Lattice
+from host import cli, dataset
+from host.config import PRESETS, Config, configure
+from host.engine import FixedLearner, FloatLearner, executor
+from tools import lanes
+
+ROOT = Path(__file__).resolve().parent.parent
+GOAL = 5000  # images per second under Numba, on one core of an idle machine
+REFERENCE = "numba"
+
+# Executor: images per round; a round takes each of them a fraction of a second.
+ROUND = {
+    "numba": 2000,
+    "python": 20,
+    "float oracle": 200,
+    "MicroPython x64 bytecode": 30,
+    "MicroPython x64 native": 60,
+    "MicroPython i386 viper": 500,
+}
+SIDES = (4, 8, 16, 32, 64)
+CELL_STEPS = 2_000_000  # of a lattice in a round of the second table
+
+# Trains as many images as each line on stdin says; prints the time taken in us, and the digest.
+SCRIPT = """
+import json, sys, time
+sys.path.insert(0, sys.argv[1])
+from fixedpoint.lattice import Lattice
+
+with open(sys.argv[2]) as file:
+    job = json.load(file)
+lattice = Lattice(job["rows"], job["cols"], job["steps"], job["scale"], job["gain"])
+lattice.set_bounds(job["bounds"])
+lattice.seed(job["seed"], job["init"])
+lattice.set_rates(job["rates"])
+pixels = bytearray(job["rows"] * job["steps"])
+with open(sys.argv[3], "rb") as images:
+    while True:
+        line = sys.stdin.readline()
+        if not line:
+            break
+        taken = 0
+        for _ in range(int(line)):
+            images.readinto(pixels)
+            label = images.read(1)[0]
+            begun = time.ticks_us()
+            lattice.train(pixels, label)
+            taken += time.ticks_diff(time.ticks_us(), begun)
+        print(taken, "%08x" % lattice.digest())
+"""
+
+
+class Trainer(Protocol):
+    """Something that trains the lattice of the benchmark, image after image."""
+
+    def train(self, count: int) -> tuple[float, str]:
+        """Train on the next `count` images; return the seconds taken and the digest ("" for floats)."""
+
+
+@dataclass
+class OnHost:
+    """An executor in this process."""
+
+    learner: FixedLearner | FloatLearner
+    data: dataset.Dataset
+    step: int = 0
+
+    def train(self, count: int) -> tuple[float, str]:
+        which = np.arange(self.step, self.step + count) % len(self.data.train_labels)
+        images, labels = self.data.train_images[which], self.data.train_labels[which]
+        begun = time.perf_counter()
+        self.learner.train(images, labels)
+        taken = time.perf_counter() - begun
+        self.step += count
+        return taken, self.learner.digest() if isinstance(self.learner, FixedLearner) else ""
+
+
+@dataclass
+class OnMicroPython:
+    """A MicroPython process that runs SCRIPT."""
+
+    process: subprocess.Popen
+
+    def train(self, count: int) -> tuple[float, str]:
+        assert self.process.stdin and self.process.stdout
+        self.process.stdin.write(f"{count}\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline().split()
+        if len(answer) != 2:
+            raise cli.UserError(f"a MicroPython ended while it trained ({self.process.args})")
+        return int(answer[0]) / 1e6, answer[1]
+
+
+@contextmanager
+def micropython(arch: str, emit: str, config: Config, data: dataset.Dataset, count: int) -> Iterator[OnMicroPython]:
+    """A lane's MicroPython with the kernels compiled by that emitter, ready for `count` images."""
+    with tempfile.TemporaryDirectory(prefix="shoreline-bench-") as work:
+        engine, job, images, script = (Path(work) / name for name in ("engine", "job.json", "images", "bench.py"))
+        lanes.compile_tree(arch, [ROOT / "fixedpoint"], engine, emit)
+        job.write_text(json.dumps({**config.as_dict(), "rates": config.rates(0)}))
+        pairs = zip(data.train_images[:count], data.train_labels[:count], strict=True)
+        images.write_bytes(b"".join(image.tobytes() + bytes([label]) for image, label in pairs))
+        script.write_text(SCRIPT)
+        argv = [*lanes.command(arch), "-X", "heapsize=2M", *map(str, (script, engine, job, images))]
+        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                yield OnMicroPython(process)
+            finally:
+                process.kill()
+
+
+def trainers(config: Config, data: dataset.Dataset, images: dict[str, int], stack: ExitStack) -> dict[str, Trainer]:
+    """Every executor that there is on this machine, by its name. images: how many each will be given in all."""
+
+    def on_host(learner: FixedLearner | FloatLearner) -> OnHost:
+        learner.set_rates(config, 0)
+        return OnHost(learner, data)
+
+    found: dict[str, Trainer] = {
+        "numba": on_host(FixedLearner(config.lattice(**executor("numba")))),
+        "python": on_host(FixedLearner(config.lattice())),
+        "float oracle": on_host(FloatLearner(config)),
+    }
+    for name, count in images.items():
+        family, _, lane = name.partition(" ")
+        arch, _, emit = lane.partition(" ")
+        if family == "MicroPython" and lanes.available(arch) and (emit == "bytecode" or lanes.emit(arch) == emit):
+            found[name] = stack.enter_context(micropython(arch, emit, config, data, count))
+    return found
+
+
+def executors(rounds: int, scale: float = 1.0) -> dict[str, Any]:
+    """The first table: {"executors": [...], "missing": [...], "mismatches": [...]}."""
+    data = dataset.load()
+    config = configure(data, "critical", seed=1, epochs=1)
+    count = {name: max(1, round(images * scale)) for name, images in ROUND.items()}
+    digests: dict[str, dict[int, str]] = {name: {} for name in count}
+    seconds: dict[str, list[float]] = {name: [] for name in count}
+    with ExitStack() as stack:
+        found = trainers(config, data, {name: n * rounds for name, n in count.items()}, stack)
+        for number in range(1, rounds + 1):
+            for name, trainer in found.items():
+                taken, digests[name][number * count[name]] = trainer.train(count[name])
+                seconds[name].append(taken)
+    rows = [row(name, count[name], seconds[name]) for name in found]
+    fastest = {each["name"]: each["images_per_second"] for each in rows}[REFERENCE]
+    for each in rows:
+        each["slower_than_numba"] = round(fastest / each["images_per_second"], 2)
+    wanted = reference(config, data, {step for name in found for step in digests[name]})
+    mismatches = [
+        f"{name} after {step} images: {digest}, {REFERENCE} has {wanted[step]}"
+        for name in found
+        for step, digest in digests[name].items()
+        if digest and digest != wanted[step]
+    ]
+    return {
+        "executors": rows,
+        "missing": [name for name in count if name not in found],
+        "compared": sum(bool(digest) for name in found for digest in digests[name].values()),
+        "mismatches": mismatches,
+    }
+
+
+def reference(config: Config, data: dataset.Dataset, steps: set[int]) -> dict[int, str]:
+    """Digests of a lattice trained under Numba, after these numbers of images."""
+    trainer = OnHost(FixedLearner(config.lattice(**executor(REFERENCE))), data)
+    trainer.learner.set_rates(config, 0)
+    return {step: trainer.train(step - trainer.step)[1] for step in sorted(steps)}
+
+
+def row(name: str, images: int, seconds: list[float]) -> dict[str, Any]:
+    """What both tables say about a series of rounds of so many images."""
+    typical, best = median(seconds), min(seconds)
+    return {
+        "name": name,
+        "images_per_second": round(images / typical, 1),
+        "best": round(images / best, 1),
+        "ms_per_image": round(1000 * typical / images, 4),
+        "images": images,
+        "rounds": len(seconds),
+    }
+
+
+def growth(rounds: int, scale: float = 1.0, steps: int = 28) -> dict[str, Any]:
+    """The second table: {"growth": [...], "exponent": of the cells that the time is proportional to}."""
+    preset = PRESETS["critical"]
+    random = np.random.default_rng(1)
+    series = []
+    for side in SIDES:
+        lattice = Lattice(side, side, steps, preset.scale, preset.gain, **executor("numba"))
+        lattice.set_bounds(preset.bounds)
+        lattice.seed(1, preset.init)
+        lattice.set_rates(((1, 20), (1, 20), (1, 20)))
+        count = max(2, round(CELL_STEPS * scale / (side * side * steps)))
+        images = random.integers(0, 256, (count, steps, side), dtype=np.uint8)
+        labels = random.integers(0, side, count, dtype=np.uint8)
+        series.append((side, FixedLearner(lattice), images, labels, []))
+    for _ in range(rounds):
+        for _, learner, images, labels, seconds in series:
+            begun = time.perf_counter()
+            learner.train(images, labels)
+            seconds.append(time.perf_counter() - begun)
+    rows = []
+    for side, _, _, labels, seconds in series:
+        found = row(f"{side}x{side}", len(labels), seconds)
+        work = side * side * steps
+        rows.append({**found, "cells": side * side, "ns_per_cell_step": round(found["ms_per_image"] * 1e6 / work, 2)})
+    slope = np.polyfit(*(np.log([each[key] for each in rows]) for key in ("cells", "ms_per_image")), 1)[0]
+    return {"growth": rows, "exponent": round(float(slope), 3)}
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on."""
+    load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+    return {"machine": platform.machine(), "python": platform.python_version(), "cpus": os.cpu_count(), "load": load}
+
+
+def text(found: dict[str, Any]) -> str:
+    """Both tables as lines."""
+    lines = [f"{'28x10 cells, 28 steps':<26}{'images/s':>10}{'best':>10}{'ms/image':>10}{'slower':>10}"]
+    for each in found["executors"]:
+        lines.append(
+            "{name:<26}{images_per_second:>10,.1f}{best:>10,.1f}{ms_per_image:>10.3f}{slower_than_numba:>9.1f}x".format(
+                **each
+            )
+        )
+    lines += [f"{name:<26}{'not on this machine':>30}" for name in found["missing"]]
+    lines += [f"WRONG RESULT: {mismatch}" for mismatch in found["mismatches"]]
+    if not found["mismatches"]:
+        lines.append(f"{found['compared']} digests of the integer executors compared: all equal to {REFERENCE}'s")
+    lines.append(
+        f"goal of {GOAL:,} images/s under {REFERENCE}: {'reached' if found['reached'] else 'not reached'} (load of the"
+        f" machine before the run: {found['load']} on {found['cpus']} CPUs)"
+    )
+    lines.append("")
+    lines.append(f"{'numba, 28 steps, noise':<18}{'cells':>8}{'images/s':>12}{'ms/image':>10}{'ns/cell-step':>14}")
+    for each in found["growth"]:
+        lines.append(
+            "{name:<18}{cells:>8}{images_per_second:>12,.1f}{ms_per_image:>10.3f}{ns_per_cell_step:>14.2f}".format(
+                **each
+            )
+        )
+    lines.append(f"time of an image grows as cells ** {found['exponent']}")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = cli.Parser("python -m tools.bench", __doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer images and rounds")
+    parser.add_argument("--json", action="store_true", help="print both tables as one JSON object on stdout")
+    args = parser.parse_args()
+    rounds, scale = (3, 0.2) if args.quick else (7, 1.0)
+    about = machine()
+    found = {**about, **executors(rounds, scale), **growth(rounds, scale), "goal": GOAL}
+    found["reached"] = found["executors"][0]["images_per_second"] >= GOAL
+    print(json.dumps(found) if args.json else text(found))
+    for mismatch in found["mismatches"]:
+        print(f"error: {mismatch}", file=sys.stderr)
+    return 1 if found["mismatches"] else 0
+
+
+if __name__ == "__main__":
+    cli.run(main)
