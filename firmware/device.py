@@ -56,7 +56,7 @@ class Device:
         self.done = -1  # sequence number of the last TRAIN whose result is in self.result
         self.tested = -1  # likewise of the last TEST
         self.label = self.prediction = self.time = self.digest = 0
-        self.test_label = self.test_prediction = 0
+        self.test_label = self.test_prediction = self.test_time = 0
         self.rates = self.loading = False
 
     def receive(self, chunk, n):
@@ -163,14 +163,13 @@ class Device:
         if training:
             self.prediction = lattice.learn(label)
             self.label, self.done, self.kind = label, sequence, 0
-            self.time = (self.time if first else 0) + self.elapsed(self.micros(), begun)
-            self.digest = lattice.digest() if body[7] & wire.WITH_DIGEST else 0
             self.counters[1] += 1
-            self.counters[3] = self.time
+            self.counters[3] = (self.time if first else 0) + self.elapsed(self.micros(), begun)
+            self.digest = lattice.digest() if body[7] & wire.WITH_DIGEST else 0
             return self.result(wire.RESULT)
         self.test_prediction, self.test_label = lattice.classify(), label
         self.tested, self.kind = sequence, 0
-        self.time = (self.time if first else 0) + self.elapsed(self.micros(), begun)
+        self.test_time = (self.time if first else 0) + self.elapsed(self.micros(), begun)
         self.counters[2] += 1
         return self.result(wire.TESTED)
 
@@ -194,7 +193,7 @@ class Device:
         else:
             wire.put32(body, 1, self.tested)
             body[5], body[6] = self.test_label, self.test_prediction
-        wire.put32(body, 7, self.time)
+        wire.put32(body, 7, self.counters[3] if kind == wire.RESULT else self.test_time)
         for i in range(11, 15):
             body[i] = 0
         if kind == wire.RESULT and self.digest:
@@ -273,12 +272,7 @@ class Device:
                 for k in (0, 3, 7):  # what is drawn lies within six standard deviations, and within 32 bits
                     if abs(rest[k]) + 6 * abs(rest[k + 1]) >= 1 << 17:
                         raise ValueError
-                if (
-                    saved
-                    and saved[0] == session
-                    and saved[2] == len(lattice.w)
-                    and storage.load(lattice.w, self.root) == saved
-                ):
+                if saved and saved[0] == session and storage.load(lattice.w, self.root) == saved:
                     lattice.load(lattice.w, saved[1])
                 else:
                     lattice.seed(seed, rest[:9])
@@ -323,7 +317,8 @@ class Device:
         """WRITE: some of the parameters; they count, and training goes on, only after COMMIT."""
         head = struct.calcsize(wire.READ_FORMAT)
         _, _, first, count = struct.unpack(wire.READ_FORMAT, body[:head])
-        if count > 0 and first + count <= len(self.lattice.w) and len(body) == head + 4 * count:
+        total = len(self.lattice.w)
+        if 0 < count <= wire.MAX_WORDS and first + count <= total and len(body) == head + 4 * count:
             self.loading, self.rates, self.done = True, False, -1
             for i in range(count):
                 self.lattice.w[first + i] = struct.unpack("<i", body[head + 4 * i : head + 4 + 4 * i])[0]

@@ -2,7 +2,7 @@
 
 from fixedpoint.lattice import Lattice, Random
 
-GOLDEN = 0xf6618cf8  # the digest that the golden model (plain CPython) ends with
+GOLDEN = 0xF6618CF8  # the digest that the golden model (plain CPython) ends with
 
 
 def run():

@@ -71,9 +71,9 @@ WITH_DIGEST = 0x80  # TRAIN: the RESULT shall carry the digest
 REASONS = ("wire version", "another session", "self-test", "configuration", "memory", "no session", "storage")
 BAD_VERSION, OTHER_SESSION, SELF_TEST, BAD_CONFIG, NO_MEMORY, NO_SESSION, STORAGE = range(7)
 
-# The body of ATTACH. The frame made of it is "$!hello board, a host is here: dW@(+" and a zero: a board that is not
+# The body of ATTACH. The frame made of it is "$!hello board, a host is here: 55!D7" and a zero: a board that is not
 # running the firmware but its REPL sees no control character, and comes to no harm.
-GREETING = b"!hello board, a host is here: d"
+GREETING = b"!hello board, a host is here: 5"
 
 CRC_TABLE = array("H", bytes(1024))
 codec.fill_crc_table(CRC_TABLE)

@@ -1,4 +1,4 @@
-"""The lattice and SnAP-1 in integers: six kernels, one text for CPython, Numba, MicroPython and viper.
+"""The lattice and SnAP-1 in integers: seven kernels, one text for CPython, Numba, MicroPython and viper.
 
 A cell is a record of CELL words in `m`; its time series is a row of `steps` words in `h`. One image is
 
@@ -229,7 +229,7 @@ def backward(t: int, x: int, h: ptr32, m: ptr32, n: int, steps: int, mantissa: i
         s = below * _CELL
         x = m[r + _PEAK]
         v = m[s + _PEAK]
-        if x | v == 0:  # no message came: all that follows would be zero
+        if (x | v) == 0:  # no message came: all that follows would be zero
             for t in range(steps):
                 h[own + t] = 0
             for t in range(5):
@@ -275,7 +275,7 @@ def backward(t: int, x: int, h: ptr32, m: ptr32, n: int, steps: int, mantissa: i
         frl = frt = frb = fre = fbl = fbt = fbb = fbe = 0
         grl = grt = grb = gre = gbl = gbt = gbb = gbe = 0
         for t in range(steps):
-            # self traces eL, eT, and eta <- eta - c eta + da/dl (s_old - u), where u - s_old = wL (yL - eL) + wT (yT - eT)
+            # self traces eL, eT, and eta <- eta - c eta + da/dl (s_old - u); u - s_old = wL (yL - eL) + wT (yT - eT)
             x = h[left + t] - fl
             el = x * c + el
             fl = el >> _C_BITS
@@ -360,7 +360,7 @@ def backward(t: int, x: int, h: ptr32, m: ptr32, n: int, steps: int, mantissa: i
 def update(w: ptr32, m: ptr32, rule: ptr32, n: int):
     """One SGD step: w -= rate * gradient for n x (l, wL, wT, b), Q26, within bounds.
 
-    rule is 4 x (multiplier 0..32767, shift 9..40, lowest, highest): rate = multiplier * 2**-shift.
+    rule is 4 x (multiplier 0..32767, shift 14..40, lowest, highest): rate = multiplier * 2**-shift.
     """
     for p in range(n):
         q = p * _CELL

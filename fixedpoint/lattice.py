@@ -199,7 +199,7 @@ class Lattice:
         self.row(pixels, 0, self.steps)
 
     def train(self, pixels, label):
-        """One training step on an image: steps rows of `rows` pixels (0..255), flat; return the prediction before it."""
+        """One training step on an image, steps x rows pixels (0..255), flat; return the prediction before it."""
         self._image(pixels)
         return self.learn(label)
 

@@ -123,4 +123,4 @@ EXP = array("i", (
 ))
 # fmt: on
 
-CRC = 0xcbdcdfe4  # CRC-32 of the four, in this order, as little-endian words
+CRC = 0xCBDCDFE4  # CRC-32 of the four, in this order, as little-endian words

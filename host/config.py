@@ -49,7 +49,7 @@ PRESETS = {
         gain=4,
     ),
     "critical": Preset(
-        about="wT near 1, so that messages reach the upper rows, wL of either sign, |w| <= 1.5, rate falling to zero",
+        about="wT near 1, so that messages reach the upper rows, wL of both signs, |w| <= 1.5, rate falling to zero",
         init=(q12(0.55), q12(0.2), q12(0.5), q12(0.97), q12(0.02), q12(-2), q12(0), q12(0), q12(0)),
         bounds=((q12(-2), q12(2)), (q12(-1.5), q12(1.5)), (q12(-8), q12(8))),
         rate="0.004",

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ import json, os, sys
 def files(path, prefix):
     try:
         return {prefix + e[0]: e[3] if len(e) > 3 else 0 for e in os.ilistdir(path)}
-    except OSError:
+    except (OSError, AttributeError):
         return {}
 try:
     ours = b'firmware.main' in open('main.py', 'rb').read()
@@ -133,12 +134,15 @@ def stage(march: str, out: Path, about: dict[str, Any] | None = None) -> dict[st
     if march not in EMITTERS:
         raise UserError(f"no firmware for {march!r}; choose one of {', '.join(CHIPS)}")
     files: dict[str, dict[str, Any]] = {}
+    jobs = []
     for source in sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
         path = source.relative_to(ROOT)
         emit = EMITTERS[march] if source.name in lanes.EMITTED else "bytecode"
-        lanes.compile_file(source, out / path.with_suffix(".mpy"), emit, march)
         made_from = {"source": path.as_posix(), "source_sha256": sha256(source.read_bytes()), "emit": emit}
         files[path.with_suffix(".mpy").as_posix()] = made_from
+        jobs.append((source, out / path.with_suffix(".mpy"), emit, march))
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda job: lanes.compile_file(*job), jobs))
     (out / "main.py").write_bytes(MAIN.encode())
     files["main.py"] = {}
     for name, made_from in files.items():

@@ -21,6 +21,8 @@ from host.cli import UserError
 ANSWER = 1.5  # seconds until a board that does not answer is asked again: a training step of a slow board, and more
 TRIES = 6  # so often, then the link counts as lost
 GREET = 1.0  # seconds between two ATTACH frames while we wait for a HELLO
+PATIENCE = 4.0  # seconds until a port without a HELLO counts as one without the firmware
+PROMPT, TRACEBACK = "\n>>> ", "Traceback (most recent call last):"
 OVERHEAD = wire.MAX_FRAME - wire.MAX_BODY  # bytes of a frame that are not its body
 
 
@@ -158,10 +160,12 @@ class Link:
     def explain(self) -> str | None:
         """What the board said instead of frames, if it is something a person should see."""
         text = self.tail.decode("utf-8", "replace")
-        if (at := text.rfind("Traceback (most recent call last)")) >= 0:
-            lines = [line for line in text[at:].replace("\r", "").split("\n") if line and "\0" not in line]
-            return "the board's program has stopped with: " + " | ".join(line.strip() for line in lines[:12])
-        if ">>> " in text:
+        traces = text.replace("\r", "").split(TRACEBACK)[1:]
+        for trace in reversed(traces):
+            if '"<stdin>"' not in trace:  # that would be what the prompt has to say to an ATTACH
+                lines = [line.strip() for line in trace.split("\n") if line and "\0" not in line and ">>> " not in line]
+                return f"the board's program has stopped with: {TRACEBACK}{' | '.join(lines[:12])}"
+        if PROMPT in text:
             return (
                 "the board is at its MicroPython prompt, the firmware does not run; reset the board, or put the"
                 " firmware on it with --install"
@@ -183,8 +187,8 @@ class Link:
                 if answer[0] in kinds and (tag is None or answer[0] < wire.SEALED or answer[1] == tag):
                     return answer
                 self.notice(answer)
-            self.statistics.timeouts += 1
-        raise self.silence()
+            self.missed()
+        raise LinkLost("the board does not answer")
 
     def ask(self, kinds: tuple[int, ...], kind: int, form: str = wire.ASK_FORMAT, *values: int) -> bytes:
         """Make a request within the session. A tag keeps late answers to earlier ones apart."""
@@ -199,21 +203,21 @@ class Link:
             if self.talking:
                 raise LinkLost("the board has left the session")
 
-    def silence(self) -> Exception:
-        """What to raise when the board does not answer."""
+    def missed(self) -> None:
+        """Count a time-out. Raises NoFirmware if the board has said why it does not answer."""
+        self.statistics.timeouts += 1
         if text := self.explain():
-            return NoFirmware(text)
-        return LinkLost("the board does not answer")
+            raise NoFirmware(text)
 
     # Conversation
 
-    def attach(self, patience: float = 4.0) -> Hello:
+    def attach(self) -> Hello:
         """Find the firmware at the other end. Raises NoFirmware if there is none (with what there is instead)."""
         self.pending.clear()
         self.tail = b""
         self.receiver = wire.Receiver()
         self.key, self.talking = wire.NO_KEY, False
-        until = self.clock() + patience
+        until = self.clock() + PATIENCE
         greet = self.clock() + 0.1
         greeting = self.frame(wire.GREETING)
         asked = False
@@ -351,10 +355,10 @@ class Link:
                 highest = max(highest, cursor)
             body = self.receive(self.answer)  # type: ignore[assignment]
             if body is None:
-                self.statistics.timeouts += 1
+                self.missed()
                 misses += 1
                 if misses >= TRIES:
-                    raise self.silence()
+                    raise LinkLost("the board does not answer")
                 void, probing = b"\0", True  # the board might be in the middle of a frame
                 cursor = flight[0][0] if flight else min(cursor, (done, 0))
                 flight.clear()

@@ -1,5 +1,6 @@
 """Serial ports as the link's transport: opening with errors that help, reading, writing."""
 
+import contextlib
 import os
 import stat
 import time
@@ -57,10 +58,8 @@ class SerialTransport:
 
     def close(self) -> None:
         """Let go of the port."""
-        try:
+        with contextlib.suppress(serial.SerialException, OSError):  # it may have gone before we do
             self.serial.close()
-        except (serial.SerialException, OSError):  # it went before we did
-            pass
 
 
 def explain(port: str, error: Exception) -> str:

@@ -6,7 +6,6 @@ A thread carries the bytes between the process's terminal and the one that the h
 UART's and damage them, and the board can be reset and unplugged: what the tests do to it.
 """
 
-import argparse
 import contextlib
 import os
 import pty
@@ -89,6 +88,7 @@ class SimBoard:
             self.command, stdin=inner, stdout=inner, stderr=inner, cwd=self.flash, start_new_session=True
         )
         os.close(inner)
+        os.set_blocking(master, False)  # what a board does not read, and a host that is not there, is lost
         with self.lock:
             self.master = master
 
@@ -112,6 +112,7 @@ class SimBoard:
         """Connect the cable: the port appears."""
         outer, slave = pty.openpty()
         tty.setraw(slave)
+        os.set_blocking(outer, False)
         name = os.ttyname(slave)
         with self.lock:
             self.outer, self.slave = outer, slave  # our own end of it keeps the terminal up between two hosts
@@ -178,9 +179,7 @@ class SimBoard:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m host.sim", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cli.Parser("python -m host.sim", __doc__)
     parser.add_argument("--arch", choices=ARCHITECTURES, help="machine to simulate (default: x64; i386 and armhf are"
                         " 32-bit machines and need `python -m tools.lanes`)")  # fmt: skip
     parser.add_argument("--flash", type=Path, help="directory that is the board's flash (default: a new one)")

@@ -115,20 +115,11 @@ def evaluate(args: argparse.Namespace) -> dict[str, object]:
     """Accuracy of a checkpoint on the test images."""
     if args.run_dir or args.resume:
         raise cli.UserError("--evaluate trains nothing and writes nothing; leave --run-dir and --resume out")
-    saved = Checkpoint.read(args.evaluate)
-    config = Config.from_dict(saved.config)
+    saved, config, data = open_checkpoint(args)
     if args.engine == "float" and config.arithmetic != "float":
         raise cli.UserError(f"{args.evaluate} is of an integer lattice; leave --engine float out")
-    data = dataset.load(args.data).limited(None, args.test_limit)
-    steps, width = data.test_images.shape[1:]
-    if steps != config.steps or width < config.rows:
-        raise cli.UserError(
-            f"{args.evaluate} needs images of {config.steps} rows with {config.rows} pixels at least, and these have"
-            f" {steps} with {width}; name the right ones with --data"
-        )
     learner = make_learner(config, args.engine)
     learner.load(saved.params, saved.step)
-    data = prepare(data, config)
     accuracy = learner.evaluate(data.test_images, data.test_labels)
     return {
         "test_accuracy": round(accuracy, 6),
@@ -136,6 +127,20 @@ def evaluate(args: argparse.Namespace) -> dict[str, object]:
         "step": saved.step,
         "digest": saved.digest,
     }
+
+
+def open_checkpoint(args: argparse.Namespace) -> tuple[Checkpoint, Config, dataset.Dataset]:
+    """The checkpoint of --evaluate, its run's configuration, and the data as that run saw it."""
+    saved = Checkpoint.read(args.evaluate)
+    config = Config.from_dict(saved.config)
+    data = dataset.load(args.data).limited(None, args.test_limit)
+    steps, width = data.test_images.shape[1:]
+    if steps != config.steps or width < config.rows:
+        raise cli.UserError(
+            f"{args.evaluate} needs images of {config.steps} rows with {config.rows} pixels at least, and these have"
+            f" {steps} with {width}; name the right ones with --data"
+        )
+    return saved, config, prepare(data, config)
 
 
 def make_learner(config: Config, engine: str) -> Learner:

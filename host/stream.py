@@ -23,12 +23,12 @@ import numpy as np
 
 from firmware import wire
 from host import cli, dataset
-from host.config import SEGMENT, Config, configure, prepare
+from host.config import SEGMENT, Config
 from host.engine import FixedLearner, executor
 from host.link import Link, LinkLost, NoFirmware, Transport
-from host.run import Checkpoint, Run, digest
+from host.run import Run, digest
 from host.serialport import SerialTransport, find_port
-from host.simulate import add_run_options, follow, open_run, result
+from host.simulate import add_run_options, follow, open_checkpoint, open_run, result
 
 CHUNK = 20  # images between two looks at Ctrl-C
 PAUSE = 0.5  # seconds between two attempts to reach a board that is gone
@@ -291,7 +291,7 @@ class BoardLearner:
         except (LinkLost, cli.UserError):
             board = np.zeros(0, np.int32)
         np.savez(self.evidence, board=board, twin=self.twin.params().ravel(), step=step)
-        return f"; {'both states are' if len(board) else 'the state of the twin, not the lost board, is'} in {self.evidence}"
+        return f"; {'both states are' if len(board) else 'the board has gone; the twin is'} in {self.evidence}"
 
 
 def summary(learner: BoardLearner) -> dict[str, object]:
@@ -314,77 +314,119 @@ def summary(learner: BoardLearner) -> dict[str, object]:
     }
 
 
+def connected(
+    args: argparse.Namespace,
+    config: Config,
+    data: dataset.Dataset,
+    evidence: Path | None,
+    work: Callable[[BoardLearner, cli.Interrupt], dict[str, object]],
+) -> dict[str, object]:
+    """Let work(learner, status) do something with the board at args.port, and let go of it afterwards."""
+    with cli.Interrupt() as status, contextlib.ExitStack() as stack:
+        port = args.port
+        if port == "sim":
+            from host.sim import SimBoard
+
+            board = stack.enter_context(SimBoard(args.sim_arch, baud=args.baud))
+            port = board.port
+            print(f"simulated board: {board.arch}", file=sys.stderr)
+        elif port == "auto":
+            port = find_port()
+        if args.install and args.port != "sim":
+            from host.install import install
+
+            install(port)
+        learner = BoardLearner(
+            config,
+            data,
+            lambda: SerialTransport(port, args.baud or 115200),
+            args.twin,
+            args.replace,
+            evidence,
+            lambda: status.requested,
+            lambda text: print(text, file=sys.stderr),
+        )
+        stack.callback(lambda: learner.leave(wire.EXIT if args.exit else wire.CLOSE))
+        return work(learner, status)
+
+
+def evaluate(args: argparse.Namespace) -> dict[str, object]:
+    """Accuracy of a checkpoint on the board."""
+    if args.run_dir or args.resume:
+        raise cli.UserError("--evaluate trains nothing and writes nothing; leave --run-dir and --resume out")
+    saved, config, data = open_checkpoint(args)
+    if config.arithmetic == "float":
+        raise cli.UserError(f"{args.evaluate} is of the float64 oracle, a board computes in integers")
+
+    def work(learner: BoardLearner, status: cli.Interrupt) -> dict[str, object]:
+        learner.load(saved.params, saved.step)
+        accuracy = learner.evaluate(data.test_images, data.test_labels)
+        return {
+            "test_accuracy": round(accuracy, 6),
+            "test_images": len(data.test_labels),
+            "step": saved.step,
+            "digest": learner.digest(),
+        }
+
+    return connected(args, config, data, None, work)
+
+
+def train(args: argparse.Namespace) -> dict[str, object]:
+    """A run on the board, from its start or from where it stopped, to its end."""
+    config, data, directory = open_run(args, "fixed")
+
+    def work(learner: BoardLearner, status: cli.Interrupt) -> dict[str, object]:
+        run = Run(config, data, learner, directory)
+        if args.resume:
+            run.resume()
+        print(
+            f"{config.rows}x{config.cols} cells, {config.steps} steps, {config.images} images x {config.epochs}"
+            f" epochs on {args.port}; {directory.path}",
+            file=sys.stderr,
+        )
+        try:
+            follow(run, CHUNK, status, lambda: link_use(learner))
+        except Stopped:
+            run.save()
+            print(
+                f"saved {directory.path} at step {run.step}; go on with --run-dir {directory.path} --resume and the"
+                " same options",
+                file=sys.stderr,
+            )
+            raise
+        return result(run) | summary(learner)
+
+    return connected(args, config, data, directory.path / "twin-mismatch.npz", work)
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m host.stream", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
-    parser.add_argument("--port", default="sim", help="/dev/ttyACM0, COM3, a pyserial URL (socket://host:port), auto"
-                        " (the only USB port there is), or sim (the default)")  # fmt: skip
+    parser = cli.Parser("python -m host.stream", __doc__)
+    parser.add_argument(
+        "--port",
+        default="sim",
+        help="/dev/ttyACM0, COM3, a pyserial URL (socket://host:port), auto (the only USB port there is), or sim (the"
+        " default)",
+    )
     parser.add_argument("--baud", type=int, help="rate of a UART (default: 115200; of sim: unlimited)")
-    parser.add_argument("--sim-arch", choices=("x64", "i386", "armhf", "cpython"), help="machine of the simulated board"
-                        " (default: x64; i386 and armhf need `python -m tools.lanes` once)")  # fmt: skip
+    parser.add_argument(
+        "--sim-arch",
+        choices=("x64", "i386", "armhf", "cpython"),
+        help="machine of the simulated board (default: x64; i386 and armhf need `python -m tools.lanes` once)",
+    )
     parser.add_argument("--install", action="store_true", help="put the firmware on the board first (with mpremote)")
     parser.add_argument("--twin", action="store_true", help="run the same engine here in step and compare digests")
     parser.add_argument("--replace", action="store_true", help="let the board forget another run that it holds")
     parser.add_argument("--exit", action="store_true", help="give the board's MicroPython prompt back at the end")
-    parser.add_argument("--evaluate", type=Path, metavar="CHECKPOINT", help="have the board test the parameters of a"
-                        " checkpoint, do not train")  # fmt: skip
+    parser.add_argument(
+        "--evaluate",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="have the board test the parameters of a checkpoint, do not train",
+    )
     add_run_options(parser)
     parser.set_defaults(epochs=1)
     args = parser.parse_args()
-
-    if args.evaluate:
-        saved = Checkpoint.read(args.evaluate)
-        data = dataset.load(args.data).limited(None, args.test_limit)
-        config = configure(data, args.preset, args.seed, 1, args.rows, args.cols, args.pixel_bits)
-        if saved.params.shape[:2] != (config.rows, config.cols) or saved.params.dtype != np.int32:
-            raise cli.UserError(f"{args.evaluate} is not of a {config.rows}x{config.cols} integer lattice")
-        data = prepare(data, config)
-    else:
-        config, data, directory = open_run(args, "fixed")
-
-    with cli.Interrupt() as status:
-        board = None
-        if args.port == "sim":
-            from host.sim import SimBoard
-
-            board = SimBoard(args.sim_arch, baud=args.baud)
-            port = board.port
-            print(f"simulated board: {board.arch}", file=sys.stderr)
-        else:
-            port = find_port() if args.port == "auto" else args.port
-            if args.install:
-                from tools.image import install
-
-                install(port)
-        learner = BoardLearner(
-            config, data, lambda: SerialTransport(port, args.baud or 115200), args.twin, args.replace,
-            None if args.evaluate else directory.path / "twin-mismatch.npz", lambda: status.requested,
-            lambda text: print(text, file=sys.stderr),
-        )  # fmt: skip
-        try:
-            if args.evaluate:
-                learner.load(saved.params, saved.step)
-                accuracy = learner.evaluate(data.test_images, data.test_labels)
-                answer = {"test_accuracy": round(accuracy, 6), "test_images": len(data.test_labels),
-                          "digest": learner.digest()}  # fmt: skip
-            else:
-                run = Run(config, data, learner, directory)
-                if args.resume:
-                    run.resume()
-                print(f"{config.rows}x{config.cols} cells, {config.steps} steps, {config.images} images x"
-                      f" {config.epochs} epochs on {args.port}; {directory.path}", file=sys.stderr)  # fmt: skip
-                try:
-                    follow(run, CHUNK, status, lambda: link_use(learner))
-                except Stopped:
-                    run.save()
-                    print(f"saved {directory.path} at step {run.step}; go on with --run-dir {directory.path} --resume"
-                          " and the same options", file=sys.stderr)  # fmt: skip
-                    raise
-                answer = result(run) | summary(learner)
-        finally:
-            learner.leave(wire.EXIT if args.exit else wire.CLOSE)
-            if board:
-                board.close()
+    answer = evaluate(args) if args.evaluate else train(args)
     print(json.dumps(answer) if args.json else "\n".join(f"{k}: {v}" for k, v in answer.items()))
     return 0
 

@@ -280,8 +280,8 @@ def test_every_single_byte_fault_of_a_frame(name: str, fault: Callable[[bytes], 
             assert received(receiver, faulty + b"\0" + good)[-1] == GOOD
     sizes = {flips: 255 * len(frame), drops: len(frame), duplicates: len(frame), insertions: 256 * (len(frame) + 1)}
     assert count == sizes[fault]
-    # a zero before the frame, and anything behind it; in the other places each fault does its harm
-    assert spared == {flips: 0, drops: 0, duplicates: 1, insertions: 1 + 256}[fault]
+    # a zero before the frame, another one at its end, anything behind it; everywhere else a fault does its harm
+    assert spared == {flips: 0, drops: 0, duplicates: 1, insertions: 1 + 1 + 256}[fault]
     assert joined == {flips: 255, drops: 1, duplicates: 0, insertions: 255}[fault]
 
 
@@ -437,7 +437,7 @@ def answers(argv: list[str], firmware: Path, job: tuple[Path, Path]) -> list[str
 def golden(job: tuple[Path, Path]) -> list[str]:
     """CPython's answers, which the tests above have compared with zlib and the other COBS."""
     lines = answers([sys.executable], ROOT, job)
-    assert len(set(lines)) > 600
+    assert len(set(lines)) > 500
     return lines
 
 

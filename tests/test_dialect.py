@@ -16,7 +16,7 @@ SOURCE = (Path(__file__).resolve().parent.parent / "fixedpoint/kernels.py").read
 
 LIMIT = 0x3FFFFFFF  # what a small int of a 32-bit machine holds
 TYPES = {"int", "ptr8", "ptr16", "ptr32"}
-STATEMENTS = (ast.Assign, ast.AugAssign, ast.For, ast.While, ast.If, ast.Expr)
+STATEMENTS = (ast.Assign, ast.AugAssign, ast.For, ast.While, ast.If, ast.Expr, ast.Continue)
 EXPRESSIONS = (ast.BinOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Subscript, ast.Name, ast.Constant, ast.UnaryOp)
 OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.FloorDiv, ast.Mod, ast.LShift, ast.RShift, ast.BitAnd, ast.BitOr)
 COMPARISONS = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)

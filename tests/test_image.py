@@ -12,6 +12,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -31,44 +32,29 @@ from tools import image, lanes
 ROOT = Path(__file__).resolve().parent.parent
 LITTLEFS = pytest.importorskip("littlefs", reason="no littlefs-python here: pip install littlefs-python")
 
-# Trains with an engine on sys.path, or in a littlefs image, as a board would mount it; prints digests.
-TRAIN = """
-import sys
-place, job = sys.argv[1], sys.argv[2]
-if place.endswith(".lfs"):
-    import vfs
-    class Flash:
-        def __init__(self, data):
-            self.data = data
-        def readblocks(self, block, buffer, offset=0):
-            at = 4096 * block + offset
-            buffer[:] = self.data[at : at + len(buffer)]
-        def writeblocks(self, block, buffer, offset=0):
-            raise OSError(30)
-        def ioctl(self, op, argument):
-            return {4: len(self.data) // 4096, 5: 4096}.get(op, 0)
-    with open(place, "rb") as file:
-        flash = Flash(memoryview(file.read()))
-    vfs.mount(vfs.VfsLfs2(flash, progsize=256), "/image")
-    place = "/image"
-sys.path[:] = [place]
-from firmware import selftest
-from fixedpoint.lattice import Lattice
-print(hex(selftest.run()))
-lattice = Lattice(28, 10, 28)
-lattice.seed(1, (3072, 819, 0, 3072, 819, -4932, 0, 0, 0))
-lattice.set_rates(((20972, 19), (20972, 21), (16777, 25)))
-with open(job, "rb") as file:
-    while True:
-        record = file.read(785)
-        if not record:
-            break
-        print(lattice.train(record[:784], record[784]), hex(lattice.digest()))
+# For a MicroPython: mounts the file system in a file as a board does, and names what is in it.
+MOUNT = """
+import os, sys, vfs
+class Flash:
+    def __init__(self, name):
+        with open(name, "rb") as file:
+            self.data = bytearray(file.read())
+    def readblocks(self, block, buffer, offset=0):
+        at = 4096 * block + offset
+        buffer[:] = self.data[at : at + len(buffer)]
+    def writeblocks(self, block, buffer, offset=0):
+        at = 4096 * block + offset
+        self.data[at : at + len(buffer)] = buffer
+    def ioctl(self, op, argument):
+        return {4: len(self.data) // 4096, 5: 4096}.get(op, 0)
+flash = Flash(sys.argv[1])
+vfs.mount(vfs.VfsLfs2(flash, progsize=256), "/image")
+sys.argv[1] = "/image"
 """
 
-# Walks a mounted image and prints every file's size and hash: what a board can read.
+# Every file's size and hash: what a board can read.
 READ = """
-import binascii, hashlib, os
+import binascii, hashlib
 def walk(folder):
     for entry in os.ilistdir(folder):
         path = folder + "/" + entry[0]
@@ -79,6 +65,35 @@ def walk(folder):
                 data = file.read()
             print(path[len("/image/"):], len(data), binascii.hexlify(hashlib.sha256(data).digest()).decode())
 walk("/image")
+"""
+
+# Checkpoints, as firmware.storage writes them, more than the erased blocks of a fresh image can hold.
+WRITE = """
+for i in range(300):
+    with open("/image/shoreline.new", "wb") as file:
+        file.write(bytes([i & 255]) * 4500)
+    os.rename("/image/shoreline.new", "/image/shoreline.ckp")
+vfs.umount("/image")
+with open(sys.argv[2], "wb") as file:
+    file.write(flash.data)
+"""
+
+# For any Python: trains with the engine in a directory, and prints digests.
+TRAIN = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from firmware import selftest
+from fixedpoint.lattice import Lattice
+print(hex(selftest.run()))
+lattice = Lattice(28, 10, 28)
+lattice.seed(1, (3072, 819, 0, 3072, 819, -4932, 0, 0, 0))
+lattice.set_rates(((20972, 19), (20972, 21), (16777, 25)))
+with open(sys.argv[2], "rb") as file:
+    while True:
+        record = file.read(785)
+        if not record:
+            break
+        print(lattice.train(record[:784], record[784]), hex(lattice.digest()))
 """
 
 
@@ -105,28 +120,29 @@ def pico(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The training script, and three digits for it."""
-    directory = tmp_path_factory.mktemp("job")
-    digits = dataset.load()
-    pairs = zip(digits.train_images[:3], digits.train_labels, strict=False)
-    (directory / "digits.bin").write_bytes(b"".join(x.tobytes() + bytes([y]) for x, y in pairs))
-    (directory / "train.py").write_text(TRAIN)
-    return directory
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three digits, each with its label."""
+    path = tmp_path_factory.mktemp("digits") / "digits.bin"
+    data = dataset.load()
+    pairs = zip(data.train_images[:3], data.train_labels, strict=False)
+    path.write_bytes(b"".join(pixels.tobytes() + bytes([label]) for pixels, label in pairs))
+    return path
 
 
-def train(argv: list[str], job: Path, place: Path) -> list[str]:
-    done = subprocess.run([*argv, str(job / "train.py"), str(place), str(job / "digits.bin")],
-                          capture_output=True, text=True, timeout=120)  # fmt: skip
-    assert done.returncode == 0, done.stderr
+def execute(argv: list[str], script: str, *arguments: Path) -> list[str]:
+    """Run a script in an interpreter and return what it prints."""
+    with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
+        file.write(script)
+        file.flush()
+        done = subprocess.run([*argv, file.name, *arguments], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-200:] + done.stderr
     return done.stdout.splitlines()
 
 
 @pytest.fixture(scope="module")
-def golden(job: Path) -> list[str]:
+def golden(digits: Path) -> list[str]:
     """What plain CPython computes from the sources."""
-    lines = train([sys.executable, "-c", "import sys; sys.argv[:1] = []; path = sys.path[:]\n"
-                   "exec(open(sys.argv[0]).read().replace('[place]', '[place, *path]'))"], job, ROOT)  # fmt: skip
+    lines = execute([sys.executable], TRAIN, ROOT, digits)
     assert len(lines) == 4 and int(lines[0], 16) == selftest.GOLDEN
     return lines
 
@@ -160,23 +176,29 @@ def test_package_json_names_files_that_are_there(pico: Path) -> None:
     assert len(targets) == len(package["urls"]) and targets[-1] == "main.py"
 
 
-@pytest.mark.parametrize("march", install.EMITTERS)
-def test_image_for_every_machine(march: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("march", ["armv7emsp", "xtensawin", "rv32imc"])
+def test_image_for_other_chips(march: str, tmp_path: Path) -> None:
     manifest = install.stage(march, tmp_path)
-    code = (tmp_path / "fixedpoint/kernels.mpy").read_bytes()
-    assert install.MACHINES[code[2] >> 2] == march == manifest["march"]
+    for name in ("fixedpoint/kernels.mpy", "firmware/codec.mpy"):
+        assert install.MACHINES[(tmp_path / name).read_bytes()[2] >> 2] == march == manifest["march"]
 
 
-def test_pico_files_train_on_armhf(pico: Path, job: Path, golden: list[str]) -> None:
+def test_codec_compiles_for_every_chip(tmp_path: Path) -> None:
+    for march in install.CHIPS:  # the kernels do: test_lanes
+        lanes.compile_file(ROOT / "firmware/codec.py", tmp_path / f"{march}.mpy", "viper", march)
+        assert install.MACHINES[(tmp_path / f"{march}.mpy").read_bytes()[2] >> 2] == march
+
+
+def test_pico_files_train_on_armhf(pico: Path, digits: Path, golden: list[str]) -> None:
     """Debian's armhf MicroPython runs the RP2040's own code: exactly the files that a Pico gets."""
-    assert train(interpreter("armhf"), job, pico) == golden
+    assert execute(interpreter("armhf"), TRAIN, pico, digits) == golden
 
 
 @pytest.mark.parametrize("arch, march", [("i386", "x86"), ("x64", "x64")])
-def test_staged_files_train(arch: str, march: str, tmp_path: Path, job: Path, golden: list[str]) -> None:
+def test_staged_files_train(arch: str, march: str, tmp_path: Path, digits: Path, golden: list[str]) -> None:
     argv = interpreter(arch)
     install.stage(march, tmp_path)
-    assert train(argv, job, tmp_path) == golden
+    assert execute(argv, TRAIN, tmp_path, digits) == golden
 
 
 # The UF2 file and its littlefs
@@ -227,46 +249,29 @@ def flash(pico: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_micropython_reads_the_file_system(pico: Path, flash: Path, tmp_path: Path) -> None:
+def test_micropython_reads_the_file_system(pico: Path, flash: Path) -> None:
     """The x64 MicroPython mounts what is in the UF2 as _boot.py does on a board, and finds every file unharmed."""
-    script = tmp_path / "read.py"
-    script.write_text(TRAIN.split("from firmware")[0] + READ)
-    done = subprocess.run([*interpreter("x64"), "-X", "heapsize=8M", str(script), str(flash), ""],
-                          capture_output=True, text=True)  # fmt: skip
     names = install.board_files(json.loads((pico / "manifest.json").read_text()))
     wanted = {f"{name} {len(data)} {install.sha256(data)}" for name in names if (data := (pico / name).read_bytes())}
-    assert done.returncode == 0 and set(done.stdout.splitlines()) == wanted, done.stderr
+    assert set(execute([*interpreter("x64"), "-X", "heapsize=8M"], MOUNT + READ, flash)) == wanted
 
 
-def test_pico_file_system_trains_on_armhf(flash: Path, job: Path, golden: list[str]) -> None:
+def test_pico_file_system_trains_on_armhf(flash: Path, digits: Path, golden: list[str]) -> None:
     """From the UF2 file to digests: an ARM MicroPython mounts the file system and imports from it."""
-    assert train([*interpreter("armhf"), "-X", "heapsize=4M"], job, flash) == golden
+    assert execute([*interpreter("armhf"), "-X", "heapsize=4M"], MOUNT + TRAIN, flash, digits) == golden
 
 
-def test_x64_file_system_trains(tmp_path: Path, job: Path, golden: list[str]) -> None:
+def test_x64_file_system_trains(tmp_path: Path, digits: Path, golden: list[str]) -> None:
     argv = [*interpreter("x64"), "-X", "heapsize=8M"]
     manifest = install.stage("x64", tmp_path)
     files = {name: (tmp_path / name).read_bytes() for name in install.board_files(manifest)}
     (tmp_path / "x64.lfs").write_bytes(image.littlefs(files, 848 * 1024))
-    assert train(argv, job, tmp_path / "x64.lfs") == golden
+    assert execute(argv, MOUNT + TRAIN, tmp_path / "x64.lfs", digits) == golden
 
 
 def test_micropython_goes_on_writing_in_our_file_system(flash: Path, tmp_path: Path) -> None:
     """The board must be able to write its checkpoint there; and what it wrote is read by littlefs-python again."""
-    script = tmp_path / "write.py"
-    script.write_text(
-        TRAIN.split("vfs.mount")[0]
-        .replace("memoryview(file.read())", "bytearray(file.read())")
-        .replace("raise OSError(30)", "self.data[4096 * block + offset : 4096 * block + offset + len(buffer)] = buffer")
-        + "    vfs.mount(vfs.VfsLfs2(flash, progsize=256), '/image')\n"
-        "import os\nfor i in range(300):\n"
-        "    with open('/image/shoreline.new', 'wb') as file:\n        file.write(bytes([i & 255]) * 4500)\n"
-        "    os.rename('/image/shoreline.new', '/image/shoreline.ckp')\n"
-        "vfs.umount('/image')\nopen(job, 'wb').write(flash.data)\n"
-    )
-    argv = [*interpreter("x64"), "-X", "heapsize=8M", str(script), str(flash), str(tmp_path / "after")]
-    done = subprocess.run(argv, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    execute([*interpreter("x64"), "-X", "heapsize=8M"], MOUNT + WRITE, flash, tmp_path / "after")
     before, after = image.contents(flash.read_bytes()), image.contents((tmp_path / "after").read_bytes())
     assert after == before | {"shoreline.ckp": bytes([299 & 255]) * 4500}
 
@@ -302,10 +307,10 @@ def test_no_byte_can_be_changed_unnoticed(pico: Path, changed: Path) -> None:
     """Several bytes of every file, one at a time; compared with the fresh image that verify() would make."""
     for path in sorted(path for path in changed.rglob("*") if path.is_file()):
         name, data = path.relative_to(changed).as_posix(), path.read_bytes()
-        for at in sorted({0, len(data) // 3, len(data) // 2, len(data) - 1}):
+        for at in sorted({0, len(data) // 7, len(data) // 3, len(data) // 2, len(data) - 1}):
             path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
             problem = image.difference(changed, pico)
-            assert problem and problem.startswith(name), (name, at, problem)
+            assert problem and name in problem, (name, at, problem)
         path.write_bytes(data[:-1])
         assert (image.difference(changed, pico) or "").startswith(name)
         path.unlink()
@@ -328,11 +333,12 @@ def test_verify_looks_into_the_uf2(pico: Path, changed: Path) -> None:
     assert "0x100a1000" in (image.difference(changed, pico) or "")
 
 
-@pytest.mark.parametrize("key, value", [("march", "armv7m"), ("board", "pico_w"), ("march", "z80"), ("files", {})])
+@pytest.mark.parametrize("key, value", [("march", "armv7m"), ("board", "pico_w"), ("march", "z80"), ("march", []),
+                                        ("files", {}), ("files", []), ("files", {"main.py": 1})])  # fmt: skip
 def test_verify_does_not_believe_the_manifest(key: str, value: Any, changed: Path) -> None:
     manifest = json.loads((changed / "manifest.json").read_text())
     (changed / "manifest.json").write_text(json.dumps({**manifest, key: value}))
-    assert "manifest.json" in (image.verify(changed) or "") or key == "board" and image.verify(changed)
+    assert (image.verify(changed) or "").startswith("manifest.json")
 
 
 @pytest.mark.parametrize("source", ["fixedpoint/kernels.py", "firmware/device.py"])
@@ -368,11 +374,18 @@ def test_verify_names_a_source_that_differs(
         (["--install", "/dev/nothing"], ["no port", "/dev/nothing"]),
     ],
 )
-def test_errors_are_one_line_with_a_way_out(arguments: list[str], words: list[str]) -> None:
-    done = run_tool(*arguments)
-    assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1, done.stderr
-    assert all(word in done.stderr for word in words), done.stderr
+def test_errors_name_the_way_out(arguments: list[str], words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(sys, "argv", ["image", *arguments])
+    with pytest.raises(UserError) as caught:
+        image.main()
+    assert all(word in str(caught.value) for word in words), str(caught.value)
     assert not (ROOT / "x").exists()
+
+
+def test_error_is_one_line() -> None:
+    done = run_tool("--board", "pic", "--out", "x")
+    assert (done.returncode, done.stdout) == (2, "") and len(done.stderr.splitlines()) == 1, done.stderr
 
 
 def test_board_without_a_verified_layout_gets_no_uf2(tmp_path: Path) -> None:
@@ -435,15 +448,20 @@ def test_what_mpremote_says_becomes_one_line(output: str, words: str) -> None:
 
 
 def test_garbled_answer() -> None:
-    with pytest.raises(UserError, match="garbled.*try again"):
+    with pytest.raises(UserError, match=r"garbled.*try again"):
         install.answer('@{"name": "micro\n')
+
+
+def test_what_ends_the_firmware_is_a_comment_at_a_prompt() -> None:
+    frame = Link(None).frame(bytes([wire.EXIT]))  # type: ignore[arg-type]
+    assert frame[1:2] == b"#" and not set(frame) & set(b"\x01\x03\x04\x05\r\n")
 
 
 def test_port_without_micropython(monkeypatch: pytest.MonkeyPatch) -> None:
     master, slave = pty.openpty()
     monkeypatch.setattr(install, "PROMPT", 0.1)
     monkeypatch.setattr(install, "ASK", 1.0)
-    with pytest.raises(UserError, match="no MicroPython prompt.*reset button.*1.23"):
+    with pytest.raises(UserError, match=r"no MicroPython prompt.*reset button.*1.23"):
         install.install(os.ttyname(slave))
     holder = SerialTransport(os.ttyname(slave))
     with pytest.raises(UserError, match="busy"):
@@ -498,6 +516,7 @@ class PromptBoard(SimBoard):
     def __init__(self, flash: Path, blocks: int = 352, files: dict[str, bytes] | None = None):
         (flash / "flash.bin").write_bytes(image.littlefs(files, 4096 * blocks) if files else b"\xff" * 4096 * blocks)
         super().__init__("x64", flash)
+        self.port = os.path.realpath(self.port)  # mpremote is quick with what it knows for a pseudo-terminal
         self.watcher = threading.Thread(target=self._watch, daemon=True)
         self.watcher.start()
 
@@ -570,7 +589,7 @@ def test_mip_installs_the_package(pico: Path, tmp_path: Path) -> None:
 def test_full_board_is_left_alone(tmp_path: Path) -> None:
     interpreter("x64")
     with PromptBoard(tmp_path, blocks=12, files={"main.py": b"1\n"}) as board:
-        with pytest.raises(UserError, match="needs .* KB .* delete files"):
+        with pytest.raises(UserError, match=r"needs .* KB .* delete files"):
             install.install(board.port, say=lambda text: None)
         assert board.files == {"main.py": b"1\n"}
 
@@ -584,16 +603,23 @@ WRONG = {
 }
 
 
+def other_source(directory: Path, name: str, pattern: str, replacement: str) -> Path:
+    """Copy the packages with one place in one source changed."""
+    for package in install.PACKAGES:
+        shutil.copytree(ROOT / package, directory / package, ignore=shutil.ignore_patterns("__pycache__"))
+    text, count = re.subn(pattern, replacement, (directory / name).read_text())
+    assert count == 1, f"{name} has changed: find another place for {pattern}"
+    (directory / name).write_text(text)
+    return directory
+
+
 @pytest.mark.parametrize("wrong", WRONG)
 def test_board_that_computes_wrongly_says_so_on_the_link(wrong: str, tmp_path: Path) -> None:
     """What a miscompiling MicroPython does is what other kernels do: the self-test fails, and the host hears of it."""
-    argv = interpreter("x64")
-    text, count = re.subn(*WRONG[wrong], (ROOT / "fixedpoint/kernels.py").read_text())
-    assert argv and count == 1
-    (tmp_path / "fixedpoint").mkdir()
-    (tmp_path / "fixedpoint/kernels.py").write_text(text)
+    interpreter("x64")
+    sources = other_source(tmp_path, "fixedpoint/kernels.py", *WRONG[wrong])
     with SimBoard("x64") as board:
-        lanes.compile_tree("x64", [tmp_path / "fixedpoint"], board.flash)
+        lanes.compile_tree("x64", [sources / "fixedpoint"], board.flash)
         board.reset()
         argv = [sys.executable, "-m", "host.stream", "--port", board.port, "--limit", "20", "--test-limit", "10",
                 "--run-dir", str(tmp_path / "run")]  # fmt: skip
@@ -602,3 +628,21 @@ def test_board_that_computes_wrongly_says_so_on_the_link(wrong: str, tmp_path: P
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: ") and "self-test failed" in last and "another MicroPython release" in last
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "name, pattern, replacement, words",
+    [
+        ("fixedpoint/kernels.py", *WRONG["an index of the tables that is off by one"], "self-test failed .*another"),
+        ("firmware/main.py", "IDLE_MS = 10000", "IDLE_MS = 1 // 0", "has stopped with: .*ZeroDivisionError"),
+    ],
+)
+def test_install_notices_a_firmware_that_does_not_run(
+    name: str, pattern: str, replacement: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interpreter("x64")
+    (tmp_path / "flash").mkdir()
+    monkeypatch.setattr(install, "ROOT", other_source(tmp_path, name, pattern, replacement))
+    monkeypatch.setattr(install, "START", 1.5)
+    with PromptBoard(tmp_path / "flash") as board, pytest.raises(UserError, match=words):
+        install.install(board.port, say=lambda text: None)

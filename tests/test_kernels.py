@@ -203,8 +203,8 @@ def test_tanh_is_within_2_lsb_everywhere_odd_and_saturated_beyond_8():
 
 @given(operands, operands, ys, ys, st.integers(-(8 << 14), 8 << 14), st.integers(0, MAX_GAIN))
 def test_the_drive_is_rounded_to_nearest_and_its_output_within_3_lsb(wl, wt, left, top, b, gain):
-    # The product with wT is rounded down to the other's binary point before, at most 2**-8 LSB; tanh has slope 1 at most
-    # and adds its own 1.5 LSB.
+    # The product with wT is rounded down to the other's binary point before, at most 2**-8 LSB. tanh, of slope 1 at
+    # most, adds its own 1.5 LSB.
     bench = Bench(1, c=1 << 15, wl=wl, wt=wt, b=b, gain=gain)
     bench.fill(3, [left])
     bench.fill(4, [top])
@@ -392,8 +392,8 @@ def test_cross_traces_are_within_4_lsb_of_the_exact_recursion(time_constants, c_
     # In LSB of each trace. eL, eT are read within 1 LSB (above), d is within 1/2: d e, rounded down, within 2 1/2, and
     # the leaky integral of that, read, within 3 1/2. eta has an LSB of 2**-(11 + fine), (|wL| + |wT|) 2**fine <= 16:
     # the drive is off by (|wL| + |wT|) * 2**-14, which is 2 LSB, and by 1/2 of rounding; the recursion multiplies by at
-    # most da / c <= 1.06 (1 but for the tables) and adds 1/2, reading adds 1/2: 3.7. d eta has one bit less: 1.9, d's
-    # half LSB adds 0.4 (|eta| < 12.0), rounding 1/2; the leaky integral, read, is within 3.8. d itself: 1/2 + 1.
+    # most da / c <= 1 (test_ranges.py) and adds 1/2, reading adds 1/2: 3.5. d eta has one bit less: 1.8, d's half LSB
+    # adds 0.4 (|eta| < 12.0), rounding 1/2; the leaky integral, read, is within 3.7. d itself: 1/2 + 1.
     # A message at the last step alone, a power of two, makes the gradient the trace at that step.
     c, da = time_constants
     steps = len(rows)

@@ -7,7 +7,6 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -238,7 +237,7 @@ def test_float_engine_begins_where_the_integers_do(preset):
 
 # --- signals
 
-BIG = ("--limit", "2500", "--test-limit", "300", "--epochs", "3")  # a second or more
+BIG = ("--limit", "2000", "--test-limit", "200", "--epochs", "3")  # a second or more
 # The same command, but saving after every chunk, so that a kill has every chance to hit a write.
 BUSY = """
 import functools, sys
@@ -299,7 +298,7 @@ def test_interrupted_at_random_moments(tmp_path, undisturbed):
 def test_killed_at_random_moments(tmp_path, undisturbed):
     path = tmp_path / "run"
     chance = random.Random(2)
-    for _ in range(5):
+    for _ in range(4):
         before = step_of(path)
         strike(command(path, ("-c", BUSY)), signal.SIGKILL, chance.uniform(0, 0.3))
         assert step_of(path) >= before

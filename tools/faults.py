@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from random import Random
+from typing import Protocol
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from firmware.main import CHUNK, IDLE_MS
 from host.cli import UserError
 from host.config import Config
 from host.dataset import Dataset
-from host.link import ANSWER, BoardReset, Link, LinkLost
+from host.link import ANSWER, BoardReset, Link, LinkLost, Transport
 from host.run import Run, RunDirectory
 
 LATENCY = 0.001  # seconds a byte is on its way
@@ -674,6 +675,14 @@ class World:
                 self.counts["host cut"] += 1
                 self.die()
 
+    def deadline(self) -> float:
+        """When a run must have ended in which nothing happens any more."""
+        return max(self.now, *self.open_until.values(), self.plugged) + 600 + self.golden.total * (4 + 100 * self.pace)
+
+    def finished(self) -> None:
+        """The run has ended: count what the board has counted."""
+        self.board.count()
+
     def faults(self) -> Counter[str]:
         """All that was injected so far."""
         return self.counts + self.injector.counts
@@ -727,19 +736,46 @@ def segments() -> Iterator[None]:
         yield
 
 
+class Stage(Protocol):
+    """Where an Episode plays: a World, or a real line to a real process (tools.soak)."""
+
+    golden: Golden
+    random: Random
+    paths: Counter[str]
+
+    def monotonic(self) -> float:
+        """The clock."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+
+    def connect(self) -> Transport:
+        """Open the port."""
+
+    def calm(self) -> None:
+        """No more faults."""
+
+    def deadline(self) -> float:
+        """When a run must have ended in which nothing happens any more."""
+
+    def faults(self) -> Counter[str]:
+        """All that was injected so far."""
+
+    def finished(self) -> None:
+        """The run has ended."""
+
+
 class Episode:
-    """One run of a small lattice in a World, from its start to its end, whatever happens on the way.
+    """One run of a small lattice on a Stage, from its start to its end, whatever happens on the way.
 
     The host's process is started again as often as it dies. chunk, interval: as host.stream and host.run have them;
     largest, answer: as host.link; twin: compare each result, and not only what the board and the run come to. replace:
     let the board forget another run.
     """
 
-    PATIENCE = 600.0  # virtual seconds in which a run must end after the last fault, beside its normal time
-
     def __init__(
         self,
-        world: World,
+        world: Stage,
         directory: Path,
         chunk: int = 5,
         interval: float = 10.0,
@@ -843,12 +879,11 @@ class Episode:
         while more:
             if until is None and world.faults().total() >= faults:
                 world.calm()
-                until = max(world.now, *world.open_until.values(), world.plugged) + self.PATIENCE
-                until += self.golden.total * (4.0 + 100.0 * world.pace)
+                until = world.deadline()
             more = self.advance()
-            if until is not None and world.now > until:
+            if until is not None and world.monotonic() > until:
                 raise Violation(f"the run does not get on, at step {self.run.step if self.run else '?'}")
-        world.board.count()
+        world.finished()
 
 
 def episode(seed: int, directory: Path, storm: bool = True) -> Episode:

@@ -10,7 +10,6 @@ SHA-256 of every file and of its source; and package.json for `mpremote mip inst
 """
 
 import contextlib
-import importlib.metadata
 import json
 import struct
 import sys
@@ -88,8 +87,7 @@ def build(march: str, out: Path, board: str | None = None) -> dict[str, Any]:
     place = BOARDS[board].place if board else None
     about: dict[str, Any] = {"board": board} if board else {}
     if isinstance(place, FileSystem):
-        about["uf2"] = {"name": f"shoreline-{board}.uf2", "littlefs_python": littlefs_version(),
-                        **{key: f"{value:#x}" for key, value in place._asdict().items()}}  # fmt: skip
+        about["uf2"] = {"name": f"shoreline-{board}.uf2", **{k: f"{v:#x}" for k, v in place._asdict().items()}}
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as work:
@@ -110,17 +108,12 @@ def build(march: str, out: Path, board: str | None = None) -> dict[str, Any]:
     return manifest
 
 
-def littlefs_version() -> str:
-    """The version of littlefs-python. Raises UserError if it is not there."""
-    try:
-        return importlib.metadata.version("littlefs-python")
-    except importlib.metadata.PackageNotFoundError as error:
-        raise UserError("no littlefs-python here; get it with: pip install littlefs-python") from error
-
-
 def littlefs(files: dict[str, bytes], size: int) -> bytes:
-    """A littlefs file system of `size` bytes with these files, as MicroPython would have made it."""
-    from littlefs import LittleFS
+    """A littlefs file system of `size` bytes with these files, as MicroPython would have made it. Raises UserError."""
+    try:
+        from littlefs import LittleFS
+    except ImportError as error:
+        raise UserError("no littlefs-python here; get it with: pip install littlefs-python") from error
 
     fs = LittleFS(mount=False, block_count=size // LITTLEFS["block_size"], **LITTLEFS)
     fs.format()
@@ -136,12 +129,12 @@ def littlefs(files: dict[str, bytes], size: int) -> bytes:
 
 def contents(image: bytes) -> dict[str, bytes]:
     """The files in a littlefs file system. Raises ValueError if it is none."""
-    from littlefs import LittleFS, LittleFSError, UserContext
+    from littlefs import LittleFS, LittleFSError
 
     found = {}
     try:
-        context = UserContext(buffer=bytearray(image))
-        fs = LittleFS(context, mount=False, block_count=len(image) // LITTLEFS["block_size"], **LITTLEFS)
+        fs = LittleFS(mount=False, block_count=len(image) // LITTLEFS["block_size"], **LITTLEFS)
+        fs.context.buffer = bytearray(image)
         fs.mount()
         for folder, _, names in fs.walk("/"):
             for name in names:
@@ -194,54 +187,68 @@ def verify(directory: Path) -> str | None:
     if not (directory / MANIFEST).is_file():
         raise UserError(f"{directory} holds no image; name a directory that --out has made")
     try:
-        manifest = json.loads((directory / MANIFEST).read_bytes())
+        manifest = read_manifest((directory / MANIFEST).read_bytes())
+    except ValueError as error:
+        return str(error)
+    with contextlib.suppress(OSError, LookupError):
+        name = "fixedpoint/kernels.mpy"
+        code = (directory / name).read_bytes()
+        found = MACHINES[code[2] >> 2]
+        if found != manifest["march"] and sha256(code) == manifest["files"][name]["sha256"]:
+            return f"{MANIFEST} says {manifest['march']}, but {name} is {found} code"
+    with tempfile.TemporaryDirectory() as work:
+        build(manifest["march"], Path(work) / "fresh", manifest.get("board"))
+        return difference(directory, Path(work) / "fresh")
+
+
+def read_manifest(data: bytes) -> dict[str, Any]:
+    """A manifest, with all that is relied on. Raises ValueError with what is wrong."""
+    try:
+        manifest = json.loads(data)
         march, board = manifest["march"], manifest.get("board")
-        kernels = manifest["files"]["fixedpoint/kernels.mpy"]["sha256"]
         if march not in EMITTERS or board not in (None, *BOARDS):
             raise ValueError(f"march {march}, board {board}")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"{MANIFEST} is damaged ({type(error).__name__}: {error})"
-    with contextlib.suppress(OSError, IndexError):
-        code = (directory / "fixedpoint/kernels.mpy").read_bytes()
-        if sha256(code) == kernels and MACHINES[code[2] >> 2] != march:
-            return f"{MANIFEST} says {march}, but fixedpoint/kernels.mpy is {MACHINES[code[2] >> 2]} code"
-    with tempfile.TemporaryDirectory() as work:
-        build(march, Path(work) / "fresh", board)
-        return difference(directory, Path(work) / "fresh")
+        if not all(isinstance(file, dict) for file in manifest["files"].values()):
+            raise ValueError("files")
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{MANIFEST} is damaged ({type(error).__name__}: {error})") from error
+    return manifest
 
 
 def difference(directory: Path, fresh: Path) -> str | None:
     """What first differs between an image and one just made from the repository, or None."""
     theirs, ours = tree(directory), tree(fresh)
-    manifest = json.loads(ours[MANIFEST])
+    manifest = read_manifest(ours[MANIFEST])
     try:
-        said = json.loads(theirs[MANIFEST])
-        claims = said["files"]
-        tools = {key: said[key] for key in ("mpy_cross",)} | {"uf2": said.get("uf2", {}).get("littlefs_python")}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"{MANIFEST} is damaged ({type(error).__name__}: {error})"
-    here = {"mpy_cross": manifest["mpy_cross"], "uf2": manifest.get("uf2", {}).get("littlefs_python")}
-    hint = "" if tools == here else f" (it says that it was made with {tools}, and here is {here})"
-    for name, about in manifest["files"].items():
-        claim = claims.get(name, {})
+        said = read_manifest(theirs.get(MANIFEST, b""))
+    except ValueError as error:
+        return str(error)
+    hint, compiler = "", manifest["mpy_cross"]
+    if said.get("mpy_cross") != compiler:
+        hint = f"; the image names mpy-cross {said.get('mpy_cross')}, and here is {compiler}"
+    for name, file in manifest["files"].items():
+        claim, source = said["files"].get(name), file.get("source", "sources")
+        if claim is None:
+            return f"{MANIFEST} does not name {name}"
         if name not in theirs:
             return f"{name} is missing"
-        if sha256(theirs[name]) != claim.get("sha256") and theirs[name] != ours[name]:
+        same = theirs[name] == ours[name]
+        if not same and sha256(theirs[name]) != claim.get("sha256"):
             return f"{name} is not what {MANIFEST} says: it was changed after it was made"
-        if about.get("source_sha256") != claim.get("source_sha256"):
-            return f"{name} was made from another {about.get('source')} than the repository's"
-        if theirs[name] != ours[name]:
-            return f"{name} is not what the repository's {about.get('source', 'sources')} gives{hint}"
+        if claim.get("source_sha256") != file.get("source_sha256"):
+            return f"{name} was made from another {source} than the repository's, says {MANIFEST}"
+        if not same:
+            return f"{name} is not what the repository's {source} gives{hint}"
     for name in sorted(ours.keys() - manifest["files"].keys()):
         if name not in theirs:
             return f"{name} is missing"
         if theirs[name] != ours[name]:
             where = in_uf2(theirs[name], ours[name]) if name.endswith(".uf2") else ""
             return f"{name} is not what the repository's sources give{where}{hint}"
-        if name.endswith(".uf2") and contents(unpack(theirs[name])[1]) != {
-            path: theirs[path] for path in board_files(manifest)
-        }:
-            return f"{name} does not hold the files beside it"
+        if name.endswith(".uf2"):
+            beside = {path: theirs[path] for path in board_files(manifest)}
+            if contents(unpack(theirs[name])[1]) != beside:
+                return f"{name} does not hold the files beside it"
     for name in sorted(theirs.keys() - ours.keys()):
         return f"{name} does not belong to the image"
     return None
@@ -266,7 +273,7 @@ def in_uf2(theirs: bytes, ours: bytes) -> str:
     except ValueError as error:
         return f": {error}"
     names = [name for name in sorted(found.keys() | wanted.keys()) if found.get(name) != wanted.get(name)]
-    return f": {names[0]} in it differs" if names else ": it differs where no file is"
+    return f": {names[0]} in it differs" if names else ": same files, laid out by another littlefs-python, perhaps"
 
 
 def advice(out: Path, manifest: dict[str, Any]) -> list[str]:
@@ -275,7 +282,7 @@ def advice(out: Path, manifest: dict[str, Any]) -> list[str]:
     lines = [
         "put it on a board with one of these:",
         f"  mpremote connect PORT fs cp -r {paths} : + reset",
-        f"  mpremote connect PORT mip install --target=/ {out / 'package.json'} + reset",
+        f"  mpremote connect PORT mip install --target=/ {out / 'package.json'} + reset    (mpremote 1.25 or later)",
     ]
     if "uf2" in manifest:
         lines.append(f"  copy {out / manifest['uf2']['name']} to the drive that the board is with BOOTSEL pressed; it")

@@ -73,7 +73,7 @@ def source() -> str:
                 line = "   "
             line += f" {x},"
         parts.append("\n".join([*lines, line]) + "\n))\n# fmt: on\n")
-    parts.append(f"\nCRC = {crc:#010x}  # CRC-32 of the four, in this order, as little-endian words\n")
+    parts.append(f"\nCRC = 0x{crc:08X}  # CRC-32 of the four, in this order, as little-endian words\n")
     return "".join(parts)
 
 

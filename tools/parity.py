@@ -12,9 +12,9 @@ one seed, because a rounding error grows over thousands of steps. Only means tel
 of the mean difference.
 """
 
-import argparse
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -48,12 +48,11 @@ def compare(data: dataset.Dataset, preset: str, seeds: int, quiet: bool = True) 
             )  # fmt: skip
             bar.update(which.shape[1])
     test = data.test_images, data.test_labels
-    return summary(
-        preset, [learner.evaluate(*test) for learner in fixed], oracle.evaluate(params, *test, gain=starts[0].gain)
-    )
+    exact = np.asarray(oracle.evaluate(params, *test, gain=starts[0].gain))
+    return summary(preset, [learner.evaluate(*test) for learner in fixed], exact.tolist())
 
 
-def summary(preset: str, fixed: list[float], exact: np.ndarray) -> dict[str, Any]:
+def summary(preset: str, fixed: Sequence[float], exact: Sequence[float]) -> dict[str, Any]:
     """The accuracies with their means and spreads, rounded, as --json prints them."""
     pairs = np.array([fixed, exact])
     spread = pairs.std(axis=1, ddof=1) if len(fixed) > 1 else np.zeros(2)
@@ -85,9 +84,7 @@ def table(found: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.parity", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cli.Parser("python -m tools.parity", __doc__)
     parser.add_argument("--preset", action="append", choices=PRESETS, help="may be repeated (default: all presets)")
     parser.add_argument("--seeds", type=int, default=5, help="train seeds 1 to this one (default: 5)")
     parser.add_argument("--images", type=int, default=5000, help="train on the first so many images (default: 5000)")

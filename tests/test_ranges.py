@@ -1,0 +1,375 @@
+"""The checking mode, and what it shows: no intermediate value leaves 31 bits, in training or at the extremes."""
+
+import ast
+from array import array
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fixedpoint import kernels, tables
+from fixedpoint.lattice import (
+    BELOW,
+    CELL,
+    GAIN,
+    KL,
+    L_HIGHEST,
+    L_LOWEST,
+    LEFT,
+    MAX_GAIN,
+    MAX_STEPS,
+    W_HIGHEST,
+    WL,
+    Lattice,
+)
+from host import checked, dataset
+from host.checked import BOUND, checked_kernels, ranges, report, reset
+from host.config import PRESETS, SEGMENT, configure
+from host.engine import KERNELS, FixedLearner, int32_words
+
+MODES = {
+    "python": lambda: {"kernels": checked_kernels()},
+    "compiled": lambda: {"kernels": checked_kernels(compiled=True), "words": int32_words},
+}
+modes = pytest.mark.parametrize("mode", MODES)
+presets = pytest.mark.parametrize("preset", PRESETS)
+FASTEST = ((32767, 14), (32767, 14), (32767, 14))  # rates of 2.0
+
+
+@pytest.fixture(autouse=True)
+def _fresh_ranges() -> Iterator[None]:
+    reset()
+    yield
+    reset()
+
+
+def trained(preset: str, images: int, **executor: object) -> Lattice:
+    """The lattice of a preset after so many digits."""
+    data = dataset.load()
+    config = configure(data, preset, 1, 1 + images // len(data.train_images))
+    learner = FixedLearner(config.lattice(**executor))
+    for start in range(0, images, SEGMENT):
+        which = np.arange(start, min(start + SEGMENT, images)) % len(data.train_images)
+        learner.set_rates(config, start)
+        learner.train(data.train_images[which], data.train_labels[which])
+    return learner.lattice
+
+
+def used(kernel: str, target: str) -> tuple[int, int]:
+    """The range of all signals of a kernel whose name begins so."""
+    found = [r for name, r in ranges().items() if name.startswith(f"{kernel}.{target}")]
+    return min(low for low, _ in found), max(high for _, high in found)
+
+
+# --- the checking mode itself
+
+
+@presets
+@modes
+def test_checked_kernels_compute_what_the_kernels_compute(preset, mode):
+    watched, plain = trained(preset, 5, **MODES[mode]()), trained(preset, 5)
+    for name in ("w", "m", "h", "z"):
+        np.testing.assert_array_equal(np.array(getattr(watched, name)), np.array(getattr(plain, name)), name)
+
+
+def test_both_modes_record_the_same_ranges():
+    found = []
+    for mode in MODES.values():
+        reset()
+        trained("article", 3, **mode())
+        found.append((ranges(), report()))
+    assert found[0] == found[1]
+
+
+def test_every_operation_and_every_load_of_every_kernel_is_watched():
+    sites = {(site.kernel, site.line, site.text) for site in checked.SITES}
+    with open(kernels.__file__) as file:
+        functions = [node for node in ast.parse(file.read()).body if isinstance(node, ast.FunctionDef)]
+    assert [function.name for function in functions] == list(KERNELS)
+    for function in functions:
+        for node in ast.walk(function):
+            load = isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load)
+            if load or isinstance(node, ast.BinOp):
+                assert (function.name, node.lineno, ast.unparse(node)) in sites
+
+
+def test_every_assignment_is_a_signal_with_the_range_it_had():
+    lattice = trained("critical", 1, **MODES["python"]())
+    reset()
+    lattice.predict(bytes(range(28)) * 28)
+    h = np.array(lattice.h).reshape(-1, 28)
+    y, x = h[: lattice.cells], h[lattice.inputs :]
+    assert used("forward", "h[") == (y.min(), y.max())
+    assert used("feed", "h[") == (x.min(), x.max()) == (0, 27 * 4112 >> 6)
+    z = np.array(lattice.z[:10])
+    assert used("readout", "z[") == (z.min(), z.max())
+    assert not any(name.startswith("backward.") for name in ranges())
+    text = report()
+    assert f"{z.min():>12}{z.max():>12}" in text and "widest of forward: line " in text and "backward" not in text
+
+
+def test_reset_forgets_all_ranges():
+    trained("critical", 1, **MODES["python"]())
+    assert ranges()
+    reset()
+    assert not ranges()
+
+
+def corrupt(field: int, value: int) -> Callable[[Lattice], None]:
+    def change(lattice: Lattice) -> None:
+        lattice.m[3 * CELL + field] = value  # cell (0, 3) of 3 x 4
+
+    return change
+
+
+def corrupt_parameter(lattice: Lattice) -> None:
+    lattice.w[0] = L_HIGHEST + (1 << 26)
+
+
+def corrupt_rule(lattice: Lattice) -> None:
+    lattice.rule[4] = 1 << 17
+
+
+@modes
+@pytest.mark.parametrize(
+    ("kernel", "rule", "change"),
+    [
+        ("forward", "a value of 31 bits", corrupt(WL, 1 << 26)),
+        ("forward", r"a shift count of 0\.\.31", corrupt(GAIN, 40)),
+        ("forward", "an index of h", corrupt(LEFT, 1 << 16)),
+        ("forward", "an index of h", corrupt(LEFT, -1)),
+        ("backward", "a value of 31 bits", corrupt(KL, 1 << 20)),
+        ("backward", "an index of m", corrupt(BELOW, 1 << 16)),
+        ("update", "a value of 31 bits", corrupt_rule),
+        ("derive", "an index of c_table", corrupt_parameter),
+    ],
+)
+def test_what_breaks_a_bound_raises_and_is_named(mode, kernel, rule, change):
+    lattice = Lattice(3, 4, 5, **MODES[mode]())
+    lattice.seed(1, PRESETS["article"].init)
+    lattice.train(bytes(range(100, 115)), 1)
+    change(lattice)
+    with pytest.raises(OverflowError, match=rf"^{kernel}, line \d+: .+ is -?\d+, not {rule}$"):
+        lattice._derive() if kernel == "derive" else lattice.train(bytes(range(100, 115)), 1)
+
+
+def test_a_division_by_zero_is_named():
+    nothing = array("i", bytes(4 * len(tables.EXP)))
+    with pytest.raises(OverflowError, match=r"^error, line \d+: s is 0, not a divisor above 0$"):
+        checked_kernels().error(*(array("i", [0] * n) for n in (40, 40, 4)), nothing, 0, 2, 1, 0)
+
+
+@pytest.mark.parametrize("expression", ["-x", "~x", "x ** 2", "x / 2", "x % 3"])
+def test_what_cannot_be_watched_is_refused(expression):
+    tree = ast.parse(f"def f(x):\n    y = {expression}")
+    with pytest.raises(SyntaxError, match=r"f, line 2: .+ is not in the dialect"):
+        checked.Watcher([]).visit(tree)
+
+
+def test_the_command_trains_and_prints_the_ranges(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["checked", "--preset", "article", "--limit", "20", "--epochs", "2"])
+    assert checked.main() == 0
+    printed = capsys.readouterr().out
+    assert "40 training steps, article, digest " in printed and "nothing left 31 bits" in printed
+    assert all(f"widest of {kernel}: line " in printed for kernel in KERNELS)
+
+
+# --- what it shows: training
+
+
+@presets
+def test_training_stays_within_31_bits(preset):
+    trained(preset, 2000, **MODES["compiled"]())
+    assert used("backward", "h[")[1] < 1 << 28  # far from the messages' saturation
+
+
+@presets
+def test_training_the_golden_model_stays_within_31_bits(preset):
+    trained(preset, 12, **MODES["python"]())
+
+
+@pytest.mark.slow
+@presets
+def test_long_training_stays_within_31_bits(preset):
+    trained(preset, 50_000, **MODES["compiled"]())
+
+
+@pytest.mark.slow
+@presets
+def test_long_training_of_the_golden_model_stays_within_31_bits(preset):
+    trained(preset, 500, **MODES["python"]())
+
+
+# --- what it shows: extremes
+
+PATTERNS = {
+    "black": lambda t, i: 0,
+    "white": lambda t, i: 255,
+    "rows": lambda t, i: 255 * (t & 1),
+    "columns": lambda t, i: 255 * (i & 1),
+    "checkers": lambda t, i: 255 * ((t + i) & 1),
+    "flash": lambda t, i: 255 * (t == 0),
+}
+SIGNS = {
+    "plus": lambda p, k: 1,
+    "minus": lambda p, k: -1,
+    "alternating": lambda p, k: -1 if (p + k) & 1 else 1,
+    "opposed": lambda p, k: -1 if k == 2 else 1,
+    "cancelling": lambda p, k: 0 if k == 3 else 1,  # no bias: black stays black, and all messages pass
+}
+
+
+def extreme(rows: int, cols: int, steps: int, gain: int, sign: str, log_tau: int, **executor: object) -> Lattice:
+    """A lattice with all parameters at their bounds, that takes the largest steps there are."""
+    lattice = Lattice(rows, cols, steps, gain=gain, **executor)
+    lattice.set_rates(FASTEST)
+    values = [log_tau if k == 0 else SIGNS[sign](p, k) * W_HIGHEST for p in range(lattice.cells) for k in range(4)]
+    lattice.load(values, 0)
+    return lattice
+
+
+def image(pattern: str, rows: int, steps: int) -> bytes:
+    return bytes(PATTERNS[pattern](t, i) for t in range(steps) for i in range(rows))
+
+
+@pytest.mark.parametrize("sign", SIGNS)
+@pytest.mark.parametrize("log_tau", [L_LOWEST, 0, L_HIGHEST])
+def test_parameters_at_their_bounds_stay_within_31_bits(sign, log_tau):
+    for gain in (0, MAX_GAIN):
+        lattice = extreme(28, 10, 28, gain, sign, log_tau, **MODES["compiled"]())
+        start = lattice.w.tolist()
+        for k, pattern in enumerate(PATTERNS):
+            lattice.load(start, 0)
+            for label in (0, 9, k):
+                lattice.train(image(pattern, 28, 28), label)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 31, 32, MAX_STEPS])
+def test_the_largest_messages_and_sums_there_can_be_fill_30_bits_and_no_more(steps):
+    """Black images leave y = 0 and d = 1, so that messages pass, times 8.0, up to where they saturate."""
+    lattice = extreme(6, 2, steps, 0, "cancelling", L_LOWEST, **MODES["compiled"]())
+    for label in (0, 1):
+        lattice.load(extreme(6, 2, steps, 0, "cancelling", L_LOWEST).w.tolist(), 0)
+        lattice.train(image("black", 6, steps), label)
+    low, high = used("backward", "h[")
+    assert low <= -(63 << 22) and high >= 63 << 22  # +-64.0 is where they saturate
+    low, high = used("backward", "g")
+    full = steps / (1 << steps.bit_length())  # of 2**30
+    assert low < -0.95 * full * BOUND and high > 0.95 * full * BOUND
+
+
+def test_the_golden_model_at_its_bounds_stays_within_31_bits():
+    for sign in SIGNS:
+        for pattern in PATTERNS:
+            lattice = extreme(3, 3, 28, 0, sign, L_LOWEST, **MODES["python"]())
+            for label in range(3):
+                lattice.train(image(pattern, 3, 28), label)
+
+
+at_bounds = st.sampled_from([-W_HIGHEST, W_HIGHEST, 1 - W_HIGHEST, -1, 0, 1 << 26])
+log_taus = st.sampled_from([L_LOWEST, L_HIGHEST, 0]) | st.integers(L_LOWEST, L_HIGHEST)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 20), st.integers(0, MAX_GAIN), st.randoms(), st.data())
+def test_any_parameters_and_pixels_stay_within_31_bits(rows, cols, steps, gain, random, data):
+    lattice = Lattice(rows, cols, steps, gain=gain, **MODES["python"]())
+    lattice.set_rates(FASTEST)
+    cell = st.tuples(log_taus, at_bounds, at_bounds, at_bounds)
+    cells = data.draw(st.lists(cell, min_size=rows * cols, max_size=rows * cols))
+    lattice.load([v for cell in cells for v in cell], 0)
+    for _ in range(2):
+        pixels = bytes(random.choice((0, 255, random.randrange(256))) for _ in range(rows * steps))
+        lattice.train(pixels, random.randrange(cols))
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-MAX_STEPS * 16383, MAX_STEPS * 16383), min_size=1, max_size=64), st.integers(0, 63))
+def test_any_logits_stay_within_31_bits(logits, label):
+    outs = len(logits)
+    m, h, z = array("i", [0] * (outs * CELL)), array("i", [0] * outs), array("i", [*logits, *[0] * outs])
+    checked_kernels().error(m, h, z, tables.EXP, 0, outs, 1, label % outs)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(-BOUND, BOUND - 1), min_size=4, max_size=4),
+    st.integers(0, 23),
+    st.integers(0, MAX_GAIN),
+    st.sampled_from([0, 1, 32767]),
+    st.integers(14, 40),
+    st.sampled_from([-W_HIGHEST, 0, W_HIGHEST]),
+)
+def test_any_gradient_and_rate_stay_within_31_bits(gradient, exponent, gain, multiplier, shift, start):
+    m, w = array("i", [0] * CELL), array("i", [max(start, L_LOWEST), start, start, start])
+    m[GAIN], m[kernels._EXPONENT] = gain, exponent
+    m[kernels._GRADIENT : kernels._GRADIENT + 4] = array("i", gradient)
+    rule = array("i", [multiplier, shift, L_LOWEST, L_HIGHEST, *[multiplier, shift, -W_HIGHEST, W_HIGHEST] * 3])
+    checked_kernels().update(w, m, rule, 1)
+
+
+# --- the bound on eta
+
+
+def reachable() -> np.ndarray:
+    """All pairs (c, da) that derive() can make of an l, as numbers, (2, n)."""
+    k = np.arange(320 * 4096)
+    pairs = []
+    for table in (tables.C, tables.DA):
+        t = np.array(table, np.int64)
+        i = k >> 12
+        pairs.append(t[i] + (((t[i + 1] - t[i]) * (k & 4095) + 2048) >> 12))
+    return np.unique(np.array(pairs), axis=1) / 2**15
+
+
+def response(c: float, da: float, steps: int) -> np.ndarray:
+    """eta after an impulse at the input, by its recursion."""
+    e = eta = 0.0
+    out = []
+    for t in range(steps):
+        eta -= c * eta + da * ((t == 0) - e)
+        e += c * ((t == 0) - e)
+        out.append(eta)
+    return np.array(out)
+
+
+def largest_eta(c: np.ndarray, da: np.ndarray) -> np.ndarray:
+    """L1 norm of the response: the largest |eta| with inputs of at most 1.0 and a weight of 1.0.
+
+    The response is -da at first, then da (1 - c)**(t - 1) (c t - 1 + c). It sums up to 0 (at a constant input s, the
+    drive, does not depend on tau), and changes sign once: its L1 norm is twice its largest partial sum, the negative of
+    which is da (n + 1) (1 - c)**n after step n, largest at n + 1 = -1 / log(1 - c).
+    """
+    with np.errstate(divide="ignore"):
+        n = np.maximum(-1 / np.log1p(-np.minimum(c, 1 - 1e-12)) - 1, 0)
+    around = [np.floor(n), np.floor(n) + 1]
+    return 2 * da * np.max([(k + 1) * (1 - c) ** k for k in around], axis=0)
+
+
+def test_formula_of_the_largest_eta_is_the_l1_norm_of_the_response():
+    pairs = reachable()[:, ::997].T
+    for c, da in pairs:
+        exact = np.abs(response(c, da, int(40 / c) + 5)).sum()
+        assert largest_eta(c, da) == pytest.approx(exact, rel=1e-6)
+
+
+def test_eta_has_room_for_its_largest_value_at_every_l():
+    # (|wL| + |wT|) 2**fine <= 16.0 (65536 as Q12 operands; wT >> gain rounds down: 2**fine <= 16 more), in Q11; in
+    # LSB the integers differ from the exact recursion by 4 at most (test_kernels.py). It has to fit 16 bits as a factor
+    # of c and d, and its accumulator, 15 bits longer, 31.
+    worst = largest_eta(*reachable()).max()
+    assert worst == pytest.approx(2 / np.e, rel=0.005)  # exactly that at every l, but for the tables
+    assert worst * (65536 + 16) / 4096 * 2048 + 4 < 12 * 2048 < 32767
+
+
+def test_da_never_exceeds_c():
+    """So the errors of eta's intake, which come with da and leave with c, are not amplified."""
+    c, da = reachable()
+    assert (da <= c).all()
+
+
+def test_the_intake_of_eta_has_room():
+    # da times the drive, 65536 + 16 + rounding in Q(11 + fine) at most for |x| <= 2.0
+    assert max(tables.DA) * (65536 + 16 + 1) < BOUND
