@@ -1,9 +1,9 @@
 """Frames on the wire: COBS and CRC-32, one text for both ends, without allocation.
 
-    frame = COBS(body + CRC-32 of the body, little-endian) + 0x00
+    frame = 0x00 + COBS(body + CRC-32 of the body, little-endian) + 0x00
 
-COBS (Cheshire, Baker 1999) makes the zero byte occur nowhere but at the end of a frame, so a receiver that lost its
-place finds it again at the next zero. The CRC is that of zlib, crc32(body, key): the key is 0 for a frame outside a
+COBS (Cheshire, Baker 1999) makes the zero byte occur nowhere within a frame, so a receiver that lost its place finds it
+again at the next zero; with one at each end, no fault of a single byte costs more than the frame that it hit. The CRC is that of zlib, crc32(body, key): the key is 0 for a frame outside a
 session and the session's id within, so that a frame of another session is not merely refused but does not decode.
 
 CRC registers are kept in 16-bit halves: a 32-bit number would not fit MicroPython's small ints on a 32-bit chip.
@@ -20,7 +20,7 @@ except ImportError:  # CPython: constants are plain numbers, and viper's types m
 
 
 _MAX_BODY = const(240)  # with its CRC below 254: one COBS code byte suffices if no byte is zero
-_MAX_FRAME = const(246)  # body, CRC, COBS code byte, delimiter
+_MAX_FRAME = const(247)  # body, CRC, COBS code byte, two delimiters
 MAX = (_MAX_BODY, _MAX_FRAME)
 
 
@@ -53,9 +53,10 @@ def crc32(body: ptr8, n: int, key: ptr16, table: ptr16, crc: ptr16):
 
 
 def encode(body: ptr8, n: int, frame: ptr8) -> int:
-    """COBS-encode body[:n] into frame, with the delimiter; return the frame's length. n <= 253."""
-    code = 0
-    k = 1
+    """COBS-encode body[:n] into frame, between two delimiters; return the frame's length. n <= 253."""
+    frame[0] = 0
+    code = 1
+    k = 2
     for i in range(n):
         b = body[i]
         if b == 0:

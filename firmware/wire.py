@@ -126,7 +126,7 @@ class Receiver:
         self.length[0] = 0
         if n == 0:
             return 0
-        if n >= MAX_FRAME:
+        if n > MAX_FRAME - 2:
             self.overlong += 1
             return 0
         body = self.body

@@ -178,7 +178,7 @@ class Link:
         Raises LinkLost if it never is, BoardReset if the board has started anew, NoFirmware if its program has ended.
         """
         for _ in range(TRIES):
-            self.write(b"\0" + self.frame(body))
+            self.write(self.frame(body))
             until = self.clock() + self.answer
             while (left := until - self.clock()) > 0:
                 answer = self.receive(left)
@@ -223,7 +223,7 @@ class Link:
         asked = False
         while (now := self.clock()) < until:
             if now >= greet:
-                self.write(b"\0" + greeting)
+                self.write(greeting)
                 greet = now + GREET
             body = self.receive(min(greet, until) - now)
             if body and body[0] == wire.HELLO:
@@ -231,7 +231,7 @@ class Link:
                 self.credit = hello.window
                 if hello.flags & wire.FLAG_ATTACHED:
                     return hello
-                self.write(b"\0" + greeting)
+                self.write(greeting)
                 until = max(until, self.clock() + self.answer)
             elif self.clock() > until - 1 and not asked:
                 asked = True
@@ -338,15 +338,13 @@ class Link:
         flight: deque[tuple[tuple[int, int], int]] = deque()
         gone_back: tuple[int, int] | None = None
         probing = False
-        void = b""
         misses = 0
         while done < len(cut):
             while cursor[0] < len(cut) and (cursor[1] < last or cursor[0] == done):
                 body = cut[cursor[0]][cursor[1]][1]
                 if flight and (probing or sum(n for _, n in flight) + len(body) + OVERHEAD > self.credit):
                     break
-                data = void + self.frame(body)
-                void = b""
+                data = self.frame(body)
                 self.statistics.frames += cursor >= highest
                 self.statistics.retransmitted += cursor < highest
                 self.write(data)
@@ -359,7 +357,7 @@ class Link:
                 misses += 1
                 if misses >= TRIES:
                     raise LinkLost("the board does not answer")
-                void, probing = b"\0", True  # the board might be in the middle of a frame
+                probing = True
                 cursor = flight[0][0] if flight else min(cursor, (done, 0))
                 flight.clear()
                 gone_back = None

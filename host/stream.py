@@ -183,7 +183,7 @@ class BoardLearner:
         if self.connected:
             body = bytes([kind]) if kind < wire.SEALED else struct.pack(wire.ASK_FORMAT, kind, 0)
             with contextlib.suppress(LinkLost):
-                self.link.write(b"\0" + self.link.frame(body))
+                self.link.write(self.link.frame(body))
         self.close()
 
     def ready(self) -> None:

@@ -198,7 +198,7 @@ def test_a_frame_of_the_future_is_refused(stage: Callable[..., Episode]) -> None
     story = stage()
     story.advance()
     device, sent = story.world.board.device, []
-    device.send = lambda frame, n: sent.append(opened(bytes(frame[: n - 1])))
+    device.send = lambda frame, n: sent.append(opened(bytes(frame[1 : n - 1])))
     rows = bytes(8)
     for ahead in (1, 2, 1000):
         step = device.lattice.step

@@ -326,9 +326,12 @@ answers = []
 receiver = wire.Receiver()
 
 def say(frame, n):
-    receiver.take(frame, 0, n)
-    n = receiver.unseal(board.key)
-    answers.append(bytes(receiver.body[:n]))
+    at = 0
+    while at < n:
+        at = receiver.take(frame, at, n)
+        size = receiver.unseal(board.key)
+        if size:
+            answers.append(bytes(receiver.body[:size]))
 
 def board_on(root):
     return Device(say, lambda: 0, 512, 1, 1, root)

@@ -15,6 +15,7 @@ import types
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Protocol
@@ -38,6 +39,7 @@ BOOT = 0.2  # seconds from the reset of a board to its first word
 BEAT, IDLE = wire.BEAT_MS / 1000, IDLE_MS / 1000
 LONGEST_BURST = 512
 SEGMENT = 6  # images between two learning rates
+LONGEST = 100_000.0  # seconds that a host may take for one chunk of images, whatever happens
 MEMORY = 64  # frames of each direction that may come again later
 
 # What happens to bytes, with its share of all such faults.
@@ -514,6 +516,7 @@ class World:
         self.random = Random(seed)
         self.golden, self.window, self.lossy, self.pace, self.dtr = golden, window, lossy, pace, dtr
         self.now = 0.0
+        self.limit = LONGEST
         self.injector = Injector(self.random)
         self.rate = 0.0
         self.counts: Counter[str] = Counter()
@@ -610,6 +613,8 @@ class World:
 
     def call(self) -> None:
         """The host calls its port: the moment at which things happen to those at the line's ends."""
+        if self.now > self.limit:
+            raise Violation("the host does not get on")
         if self.planned:
             for plan in list(self.planned):
                 plan[0] -= 1
@@ -742,6 +747,7 @@ class Stage(Protocol):
     golden: Golden
     random: Random
     paths: Counter[str]
+    limit: float  # when the host must have done what it is at; its calls raise Violation then
 
     def monotonic(self) -> float:
         """The clock."""
@@ -788,6 +794,7 @@ class Episode:
         self.path, self.chunk, self.interval, self.twin, self.answer = directory / "run", chunk, interval, twin, answer
         self.largest, self.replace = largest, replace
         self.stop = False  # Ctrl-C has been pressed
+        self.until = inf  # when the run must have ended
         self.run: Run | None = None
         self.learner: WatchedLearner | None = None
         self.chunks: Iterator = iter(())
@@ -829,6 +836,7 @@ class Episode:
 
     def do(self, action: Callable[[Run], bool | None]) -> bool:
         """Let the host do something; it is started if it does not run, and may end. False: the run has ended."""
+        self.world.limit = min(self.until, self.world.monotonic() + LONGEST)
         try:
             if self.run is None:
                 self.start()
@@ -874,14 +882,13 @@ class Episode:
     def to_end(self, faults: int = 0) -> None:
         """Go on to the end. Once there were so many faults no more come, and the run must end soon."""
         world = self.world
-        until: float | None = None
         more = True
         while more:
-            if until is None and world.faults().total() >= faults:
+            if self.until == inf and world.faults().total() >= faults:
                 world.calm()
-                until = world.deadline()
+                self.until = world.deadline()
             more = self.advance()
-            if until is not None and world.monotonic() > until:
+            if world.monotonic() > self.until:
                 raise Violation(f"the run does not get on, at step {self.run.step if self.run else '?'}")
         world.finished()
 

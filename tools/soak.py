@@ -24,6 +24,7 @@ import types
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from random import Random
@@ -85,7 +86,7 @@ storage.os, storage.open = Files, slow_open
 firmware.main.main()
 """
 SAVING = 0.03  # seconds that its checkpoint takes, about
-CHECKPOINT_FRAME = struct.calcsize(wire.ASK_FORMAT) + host.link.OVERHEAD  # bytes
+CHECKPOINT_FRAME = struct.calcsize(wire.ASK_FORMAT) + host.link.OVERHEAD - 1  # bytes, but for the first zero
 
 
 class Pty:
@@ -94,6 +95,7 @@ class Pty:
     def __init__(self, seed: int, arch: str | None, flash: Path):
         self.random = Random(seed)
         self.golden: Golden
+        self.limit = inf
         self.paths: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
         self.injector = Injector(Random(seed + 1))
@@ -171,6 +173,8 @@ class Pty:
 
     def call(self) -> None:
         """The host calls its port: it may be killed then, and other things happen."""
+        if time.monotonic() > self.limit:
+            raise Violation("the host does not get on")
         if not self.quiet and self.random.random() < self.rate:
             kind = self.random.choice(("kill", "reset", "unplug"))
             if kind == "kill":

@@ -1,0 +1,267 @@
+"""Shows that the tests have teeth: takes one safeguard at a time out of a copy of the sources and runs the tests there.
+
+Each line of the table names what was taken out and the test that noticed. Exit code 1 if one survives. Examples:
+
+  python -m tools.mutate                    all of them; some minutes
+  python -m tools.mutate --list             what there is
+  python -m tools.mutate --only crc rename  two of them
+
+The sources themselves are not touched.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from host import cli
+
+ROOT = Path(__file__).resolve().parent.parent
+LINK = ("tests/test_link.py",)
+LIMIT = 300  # seconds: tests that hang have noticed, too
+COPIED = ("fixedpoint", "firmware", "host", "tests", "tools", "pyproject.toml")
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A safeguard, and how to take it out: (file, old text, new text), each found exactly once."""
+
+    name: str
+    about: str
+    changes: tuple[tuple[str, str, str], ...]
+    tests: tuple[str, ...] = field(default=LINK)
+
+
+DEVICE, WIRE, STORAGE = "firmware/device.py", "firmware/wire.py", "firmware/storage.py"
+LINK_PY, STREAM = "host/link.py", "host/stream.py"
+
+MUTATIONS = (
+    Mutation(
+        "duplicate",
+        "the board answers a repeated image with its result again",
+        ((DEVICE, "if 0 <= sequence == self.done and sequence + 1 == lattice.step:", "if False:"),),
+    ),
+    Mutation(
+        "sequence",
+        "the board trains an image only if it is the next one",
+        ((DEVICE, "fits = sequence == lattice.step and self.rates", "fits = self.rates"),),
+    ),
+    Mutation(
+        "crc",
+        "a frame with a wrong CRC is thrown away",
+        ((WIRE, "<< 8 != self.crc[i]:\n                    n = 0", "<< 8 != self.crc[i]:\n                    n = n"),),
+    ),
+    Mutation(
+        "session key",
+        "the CRC of a frame holds session and conversation",
+        ((WIRE, "key = session ^ conversation", "key = 0"),),
+    ),
+    Mutation(
+        "conversation",
+        "what an earlier conversation left on the line does not decode",
+        ((WIRE, "key = session ^ conversation", "key = session"),),
+    ),
+    Mutation(
+        "session in memory",
+        "a board that trains another run refuses this one",
+        ((DEVICE, "config != self.config and self.lattice.step and not replace:", "False:"),),
+    ),
+    Mutation(
+        "session in flash",
+        "so does a board with another run's checkpoint",
+        ((DEVICE, "if self.lattice is None and saved and saved[0] != session", "if False and saved[0] != session"),),
+    ),
+    Mutation(
+        "rename",
+        "a checkpoint is written aside and renamed",
+        (
+            (STORAGE, 'with open(root + ASIDE, "wb") as file:', 'with open(root + NAME, "wb") as file:'),
+            (STORAGE, "    os.rename(root + ASIDE, root + NAME)\n\n\ndef load", "\n\ndef load"),
+        ),
+    ),
+    Mutation(
+        "checkpoint crc",
+        "a checkpoint with a wrong CRC is none",
+        ((STORAGE, '!= struct.pack("<I", crc):', '!= struct.pack("<I", crc) and False:'),),
+        ("tests/test_storage.py", *LINK),
+    ),
+    Mutation(
+        "step in checkpoint",
+        "a checkpoint holds the step counter",
+        ((DEVICE, "storage.save(self.session, self.lattice.step,", "storage.save(self.session, 0,"),),
+    ),
+    Mutation(
+        "row order",
+        "rows are taken in their order only",
+        ((DEVICE, "            or first != lattice.arrived\n", ""),),
+    ),
+    Mutation(
+        "refused",
+        "an ACK says that a frame was out of order",
+        ((DEVICE, "sequence if sequence > 0 else 0, wire.FLAG_REFUSED)", "sequence if sequence > 0 else 0, 0)"),),
+    ),
+    Mutation(
+        "loading",
+        "parameters half written are not used",
+        ((DEVICE, "            or self.loading\n", ""),),
+    ),
+    Mutation(
+        "commit digest",
+        "written parameters count only with the right digest",
+        ((DEVICE, "self.loading = self.lattice.digest() != digest", "self.loading = False"),),
+    ),
+    Mutation(
+        "rates",
+        "no step without learning rates",
+        ((DEVICE, "fits = sequence == lattice.step and self.rates", "fits = sequence == lattice.step"),),
+    ),
+    Mutation(
+        "rates step",
+        "learning rates are taken for the next step only",
+        ((DEVICE, "if step != self.lattice.step:", "if False:"),),
+    ),
+    Mutation(
+        "tags",
+        "an answer is taken for its own request only",
+        ((LINK_PY, "(tag is None or answer[0] < wire.SEALED or answer[1] == tag)", "True"),),
+    ),
+    Mutation(
+        "one result",
+        "the last frame of an image waits for the result before",
+        ((LINK_PY, "(cursor[1] < last or cursor[0] == done)", "True"),),
+    ),
+    Mutation(
+        "late result",
+        "a result that comes again is not counted again",
+        ((LINK_PY, "if number - (kind == wire.TRAIN) != first + done:", "if False:"),),
+    ),
+    Mutation(
+        "credit",
+        "the host sends no more than the board can hold",
+        ((LINK_PY, "+ OVERHEAD > self.credit", "+ OVERHEAD > 1 << 20"),),
+    ),
+    Mutation(
+        "credit after a loss",
+        "nor does it when it goes back",
+        ((LINK_PY, "                    probing = True\n", "                    probing = False\n"),),
+    ),
+    Mutation(
+        "rewind",
+        "a board at another step than the run can use is brought back",
+        ((STREAM, "if flags & wire.FLAG_LOADING or not usable:", "if flags & wire.FLAG_LOADING:"),),
+    ),
+    Mutation(
+        "result still there",
+        "a lost result is asked for only where it still is",
+        ((STREAM, "if step == self.step + 1 <= self.target and flags & wire.FLAG_RESULT:", "if step > self.step:"),),
+    ),
+    Mutation(
+        "half loaded",
+        "a board with parameters half written is given them anew",
+        ((STREAM, "if flags & wire.FLAG_LOADING or not usable:", "if not usable:"),),
+    ),
+    Mutation(
+        "twin",
+        "a twin compares digests and predictions",
+        ((STREAM, 'if f"{found:08x}" != wanted or guess != prediction:', "if False:"),),
+        ("tests/test_stream.py",),
+    ),
+)
+
+
+def copy(target: Path) -> None:
+    """Copy the sources."""
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            target.mkdir(exist_ok=True)
+            shutil.copy(ROOT / name, target / name)
+
+
+def mutate(tree: Path, mutation: Mutation) -> None:
+    """Change a copy. Raises UserError if the sources have changed so that the mutation does not fit any more."""
+    for name, old, new in mutation.changes:
+        text = (tree / name).read_text()
+        if text.count(old) != 1:
+            raise cli.UserError(f"mutation {mutation.name}: {old!r} is {text.count(old)} times in {name}; adapt it")
+        (tree / name).write_text(text.replace(old, new))
+
+
+def test(tree: Path, tests: tuple[str, ...]) -> str | None:
+    """Run tests in a copy; return the name of the first that fails, or None. Raises UserError if they cannot run."""
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", *tests]
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=LIMIT)
+    except subprocess.TimeoutExpired:
+        return f"(the tests hang: {' '.join(tests)})"
+    if done.returncode == 0:
+        return None
+    found = re.search(r"^FAILED tests/(.+?)( - .*)?$", done.stdout, re.MULTILINE)
+    if done.returncode != 1 or not found:
+        raise cli.UserError(f"the tests do not run: {(done.stdout + done.stderr)[-400:]}")
+    return found[1]
+
+
+def try_out(mutation: Mutation | None) -> tuple[str | None, float]:
+    """The test that notices a mutation (None: none does), and seconds. Without a mutation, all tests are run."""
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="shoreline-mutate-") as name:
+        tree = Path(name)
+        copy(tree)
+        if mutation is None:
+            noticed = test(tree, tuple(sorted({path for each in MUTATIONS for path in each.tests})))
+        else:
+            mutate(tree, mutation)
+            noticed = test(tree, mutation.tests)
+    return noticed, time.monotonic() - begun
+
+
+def main() -> int:
+    parser = cli.Parser("python -m tools.mutate", __doc__)
+    parser.add_argument("--list", action="store_true", help="print the mutations, run nothing")
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=[each.name for each in MUTATIONS], help="some of"
+                        " them")  # fmt: skip
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="at a time (default: one per CPU)")
+    args = parser.parse_args()
+    chosen = [each for each in MUTATIONS if args.only is None or each.name in args.only]
+    if args.list:
+        print("\n".join(f"{each.name:<20} {each.about}" for each in chosen))
+        return 0
+    if args.jobs < 1:
+        raise cli.UserError(f"--jobs {args.jobs}: choose at least 1")
+    return report(chosen, args)
+
+
+def report(chosen: list[Mutation], args: argparse.Namespace) -> int:
+    """Try all out, print the table, return the exit code."""
+    begun = time.monotonic()
+    survived = 0
+    with tempfile.TemporaryDirectory(prefix="shoreline-mutate-") as name:  # first see whether all of them fit
+        for n, mutation in enumerate(chosen):
+            copy(Path(name) / str(n))
+            mutate(Path(name) / str(n), mutation)
+    with ThreadPoolExecutor(args.jobs) as pool:
+        untouched = pool.submit(try_out, None)
+        results = [(each, pool.submit(try_out, each)) for each in chosen]
+        if noticed := untouched.result()[0]:
+            pool.shutdown(cancel_futures=True)
+            raise cli.UserError(f"without any mutation {noticed} fails; mend that first")
+        for mutation, result in results:
+            noticed, seconds = result.result()
+            survived += noticed is None
+            print(f"{mutation.name:<20} {seconds:>4.0f} s  {noticed or 'SURVIVED: ' + mutation.about}", flush=True)
+    print(f"{len(chosen)} mutations, {survived} survived, {time.monotonic() - begun:.0f} s")
+    return 1 if survived else 0
+
+
+if __name__ == "__main__":
+    cli.run(main)
