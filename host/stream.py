@@ -411,7 +411,7 @@ def main() -> int:
     parser.add_argument(
         "--sim-arch",
         choices=("x64", "i386", "armhf", "cpython"),
-        help="machine of the simulated board (default: x64; i386 and armhf need `python -m tools.lanes` once)",
+        help="machine of the simulated board (default: x64; i386 and armhf need `python -m host.lanes` once)",
     )
     parser.add_argument("--install", action="store_true", help="put the firmware on the board first (with mpremote)")
     parser.add_argument("--twin", action="store_true", help="run the same engine here in step and compare digests")

@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 
-from host import cli, dataset
+from host import cli, dataset, lanes
 from host.config import PRESETS, configure
 from host.engine import FixedLearner, FloatLearner, executor
-from tools import bench, lanes, parity
+from tools import bench, parity
 
 
 @pytest.fixture

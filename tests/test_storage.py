@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from host import lanes
 from host.cli import UserError
-from tools import lanes
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -31,10 +31,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from fixedpoint.lattice import Lattice
-from host import cli, dataset
+from host import cli, dataset, lanes
 from host.config import PRESETS, Config, configure
 from host.engine import FixedLearner, FloatLearner, executor
-from tools import lanes
 
 ROOT = Path(__file__).resolve().parent.parent
 GOAL = 5000  # images per second under Numba, on one core of an idle machine

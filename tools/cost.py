@@ -24,10 +24,9 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from host import dataset
+from host import dataset, lanes
 from host.cli import UserError, run
 from host.config import configure
-from tools import lanes
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = Path(__file__).with_name("count_plugin.c")
@@ -326,7 +325,7 @@ def main() -> int:
         prog="python -m tools.cost",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Downloads what `python -m tools.lanes` does, if it is not there. Needs gcc, and valgrind for x86-64;\n"
+        epilog="Downloads what `python -m host.lanes` does, if it is not there. Needs gcc, and valgrind for x86-64;\n"
         "a part that cannot be counted says why.",
     )
     parser.add_argument("--images", type=int, default=3, metavar="N", help="training images to average (default: 3)")

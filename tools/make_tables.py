@@ -54,7 +54,8 @@ def worst_error(name: str, between: int = 64) -> float:
 def source() -> str:
     """The text of fixedpoint/tables.py."""
     parts = [
-        '"""Tables of the engine, made by `python -m tools.make_tables` from the formulas beside them. Do not edit."""\n',
+        '"""Tables of the engine, made by `python -m tools.make_tables` from the formulas beside them.'
+        ' Do not edit."""\n',
         "\nfrom array import array\n",
     ]
     crc = 0
@@ -62,7 +63,8 @@ def source() -> str:
         v = values(name)
         crc = binascii.crc32(struct.pack(f"<{entries}{kind}", *v), crc)
         parts.append(
-            f"\n# min(round(2**{bits} * f(x)), {largest}), f(x) = {text}, x = {first:g} + i/{1 / step:g}, i < {entries};"
+            f"\n# min(round(2**{bits} * f(x)), {largest}), f(x) = {text},"
+            f" x = {first:g} + i/{1 / step:g}, i < {entries};"
             f"\n# interpolated, the largest error is {worst_error(name):.2f} LSB\n# fmt: off\n"
         )
         parts.append(f'{name} = array("{kind}", (\n')

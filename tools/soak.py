@@ -162,6 +162,9 @@ class Pty:
         out = b""
         pieces = data.split(b"\0")
         for frame in [piece + b"\0" for piece in pieces[:-1]] + [piece for piece in pieces[-1:] if piece]:
+            if frame == b"\0":  # before a frame
+                out += frame
+                continue
             saves = to_board and len(frame) == CHECKPOINT_FRAME and frame[1] == wire.CHECKPOINT
             if saves and self.injector.random.random() < 0.5:
                 self.checkpoint.set()

