@@ -3,8 +3,8 @@
     frame = 0x00 + COBS(body + CRC-32 of the body, little-endian) + 0x00
 
 COBS (Cheshire, Baker 1999) makes the zero byte occur nowhere within a frame, so a receiver that lost its place finds it
-again at the next zero; with one at each end, no fault of a single byte costs more than the frame that it hit. The CRC is
-that of zlib, crc32(body, key): the key is 0 for a frame outside a session and that of the session within, so that a
+again at the next zero; with one at each end, no fault of a single byte costs more than the frame that it hit. The CRC
+is that of zlib, crc32(body, key): the key is 0 for a frame outside a session and that of the session within, so that a
 frame of another session is not merely refused but does not decode.
 
 CRC registers are kept in 16-bit halves: a 32-bit number would not fit MicroPython's small ints on a 32-bit chip.

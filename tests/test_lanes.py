@@ -184,7 +184,7 @@ def test_compile_error_is_one_line_with_the_cause(tmp_path: Path) -> None:
 def test_unknown_lane_and_empty_cache_name_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="i386, armhf"):
         lanes.command("z80")
-    with pytest.raises(UserError, match=r"python -m tools\.lanes --arch i386"):
+    with pytest.raises(UserError, match=r"python -m host\.lanes --arch i386"):
         lanes.command("i386", tmp_path)
     assert not lanes.available("i386", tmp_path)
 

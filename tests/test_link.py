@@ -3,6 +3,7 @@
 The small counts are here; `python -m tools.soak` runs a million faults and more.
 """
 
+import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from firmware import codec, wire
 from host.cli import UserError
+from host.link import state
 from host.run import Run
 from tools import faults
 from tools.faults import BYTE_FAULTS, CHECKPOINT_FAULTS, WORLD_FAULTS, Episode, Injector, World, play, small
@@ -368,6 +370,98 @@ def test_parameters_half_written_are_never_trained_on(stage: Callable[..., Episo
     story.to_end()
     assert killed
     assert story.world.paths["parameters half written"] == 1
+
+
+def test_parameters_overwritten_in_the_midst_of_a_run_are_given_anew(stage: Callable[..., Episode]) -> None:
+    """By a WRITE that comes again late, when the board stands where the run could go on."""
+    frames: list[bytes] = []
+
+    def decide(body: bytes, frame: bytes, to_board: bool) -> bytes:
+        if body[0] == wire.WRITE:
+            frames.append(frame)
+        if body[0] == wire.TRAIN and body[1] == 8 and body[5] == 1 and len(frames) == 1:
+            frames.append(b"")
+            return frames[0] + frame
+        return frame
+
+    story = stage(decide)
+    story.advance()
+    story.do(Run.save)
+    story.world.happen("swap")
+    story.to_end()
+    assert len(frames) > 1
+    assert story.world.paths["parameters half written"] == 1
+
+
+# What a board does not do, whatever a host says
+
+
+@pytest.fixture
+def device(stage: Callable[..., Episode]) -> Callable[..., bytes]:
+    """device(form, ...) sends a message to a board in the midst of a run; returns its answer."""
+    story = stage()
+    story.advance()
+    board, sender, answers = story.world.board.device, wire.Sender(), []
+    board.send = lambda frame, n: answers.append(opened(bytes(frame[1 : n - 1])))
+
+    def call(form: str, *values: int | bytes) -> bytes:
+        body = struct.pack(form, *values)
+        sender.body[: len(body)] = body
+        n = sender.seal(len(body), board.key)
+        answers.clear()
+        board.receive(bytes(sender.frame[:n]), n)
+        return answers[-1] if answers else b""
+
+    call.lattice = board.lattice  # type: ignore[attr-defined]
+    call.board = board  # type: ignore[attr-defined]
+    return call
+
+
+IMAGE = wire.ROWS_FORMAT + "8s"  # all rows of one
+
+
+def flags_of(body: bytes) -> int:
+    """The flags of an ACK or STATE."""
+    return body[7] if body[0] == wire.ACK else state(body)[2]
+
+
+def test_no_step_without_learning_rates(device) -> None:
+    image = (IMAGE, wire.TRAIN, 5, 0, 4, 0, bytes(8))
+    device.board.rates = False
+    assert flags_of(device(*image)) == wire.FLAG_REFUSED
+    assert device.lattice.step == 5
+    device.board.rates = True
+    assert device(*image)[0] == wire.RESULT
+    assert device.lattice.step == 6
+
+
+def test_learning_rates_of_another_step_are_refused(device) -> None:
+    before = list(device.lattice.rule)
+    for step in (4, 6):
+        assert flags_of(device(wire.RATES_FORMAT, wire.RATES, 7, step, 1, 20, 2, 20, 3, 20)) & wire.FLAG_REFUSED
+        assert list(device.lattice.rule) == before
+    assert not flags_of(device(wire.RATES_FORMAT, wire.RATES, 7, 5, 1, 20, 2, 20, 3, 20)) & wire.FLAG_REFUSED
+    assert list(device.lattice.rule) != before
+
+
+def test_parameters_without_their_commit_are_neither_trained_nor_tested_nor_kept(device) -> None:
+    assert flags_of(device(wire.READ_FORMAT + "i", wire.WRITE, 1, 3, 1, 12345)) & wire.FLAG_LOADING
+    assert device(wire.RATES_FORMAT, wire.RATES, 2, 5, 1, 20, 2, 20, 3, 20)[1] == 2
+    for kind in (wire.TRAIN, wire.TEST):
+        assert flags_of(device(IMAGE, kind, 5, 0, 4, 0, bytes(8))) & wire.FLAG_REFUSED
+    device(wire.ASK_FORMAT, wire.CHECKPOINT, 3)
+    assert device.board.saved is None
+    assert device.lattice.step == 5
+
+
+def test_written_parameters_count_only_with_the_right_digest(device) -> None:
+    lattice = device.lattice
+    device(wire.READ_FORMAT + "i", wire.WRITE, 1, 3, 1, 12345)
+    assert flags_of(device(wire.COMMIT_FORMAT, wire.COMMIT, 2, 9, lattice.digest() ^ 1)) & wire.FLAG_LOADING
+    lattice.step = 9
+    right = lattice.digest()
+    assert not flags_of(device(wire.COMMIT_FORMAT, wire.COMMIT, 3, 9, right)) & wire.FLAG_LOADING
+    assert (lattice.step, lattice.digest()) == (9, right)
 
 
 @pytest.mark.parametrize("kind", [wire.GREETING[0], wire.OPEN], ids=["ATTACH", "OPEN"])

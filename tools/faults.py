@@ -39,7 +39,7 @@ BOOT = 0.2  # seconds from the reset of a board to its first word
 BEAT, IDLE = wire.BEAT_MS / 1000, IDLE_MS / 1000
 LONGEST_BURST = 512
 SEGMENT = 6  # images between two learning rates
-LONGEST = 100_000.0  # seconds that a host may take for one chunk of images, whatever happens
+MOST_CALLS = 200_000  # of its port by a host for one chunk of images, whatever happens
 MEMORY = 64  # frames of each direction that may come again later
 
 # What happens to bytes, with its share of all such faults.
@@ -516,7 +516,7 @@ class World:
         self.random = Random(seed)
         self.golden, self.window, self.lossy, self.pace, self.dtr = golden, window, lossy, pace, dtr
         self.now = 0.0
-        self.limit = LONGEST
+        self.limit, self.calls = inf, 0
         self.injector = Injector(self.random)
         self.rate = 0.0
         self.counts: Counter[str] = Counter()
@@ -613,7 +613,8 @@ class World:
 
     def call(self) -> None:
         """The host calls its port: the moment at which things happen to those at the line's ends."""
-        if self.now > self.limit:
+        self.calls += 1
+        if self.now > self.limit or self.calls > MOST_CALLS:
             raise Violation("the host does not get on")
         if self.planned:
             for plan in list(self.planned):
@@ -623,6 +624,10 @@ class World:
                     self.happen(plan[1])
         if self.rate and self.random.random() < self.rate:
             self.happen(self.random.choices(tuple(WORLD_FAULTS), tuple(WORLD_FAULTS.values()))[0])
+
+    def begin(self, until: float) -> None:
+        """The host starts on something that it must have done at that time, and not in too many calls."""
+        self.limit, self.calls = until, 0
 
     def plan(self, kind: str, after: int) -> None:
         """Let this happen after so many calls of the host's port."""
@@ -747,7 +752,6 @@ class Stage(Protocol):
     golden: Golden
     random: Random
     paths: Counter[str]
-    limit: float  # when the host must have done what it is at; its calls raise Violation then
 
     def monotonic(self) -> float:
         """The clock."""
@@ -757,6 +761,9 @@ class Stage(Protocol):
 
     def connect(self) -> Transport:
         """Open the port."""
+
+    def begin(self, until: float) -> None:
+        """The host starts on something that it must have done at that time; else its calls raise Violation."""
 
     def calm(self) -> None:
         """No more faults."""
@@ -836,7 +843,7 @@ class Episode:
 
     def do(self, action: Callable[[Run], bool | None]) -> bool:
         """Let the host do something; it is started if it does not run, and may end. False: the run has ended."""
-        self.world.limit = min(self.until, self.world.monotonic() + LONGEST)
+        self.world.begin(self.until)
         try:
             if self.run is None:
                 self.start()

@@ -42,6 +42,7 @@ from tools.faults import Episode, Golden, Injector, Killed, Violation, changed, 
 
 IN_PROCESS, THROUGH_PTY = 1_000_000, 10_000  # faults, unless told otherwise
 PER_RUN = {False: 1500, True: 300}  # at the most: a run must come to its end, too
+PATIENCE = 180.0  # seconds for a chunk of images, and for the rest of a run without faults, through a pty
 REPORT = 10.0  # seconds between two lines of progress
 
 # A board whose flash is slow enough to be cut off in the midst of a checkpoint, and tears a write in two.
@@ -131,6 +132,10 @@ class Pty:
         """Open the port."""
         return Fragile(SerialTransport(self.board.port), self)
 
+    def begin(self, until: float) -> None:
+        """The host starts on something that it must have done at that time, or within minutes."""
+        self.limit = min(until, time.monotonic() + PATIENCE)
+
     def calm(self) -> None:
         """No more faults."""
         self.quiet = True
@@ -138,7 +143,7 @@ class Pty:
 
     def deadline(self) -> float:
         """When a run must have ended in which nothing happens any more."""
-        return time.monotonic() + 120
+        return time.monotonic() + PATIENCE
 
     def faults(self) -> Counter[str]:
         """All that was injected so far."""
