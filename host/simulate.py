@@ -118,14 +118,18 @@ def evaluate(args: argparse.Namespace) -> dict[str, object]:
     saved, config, data = open_checkpoint(args)
     if args.engine == "float" and config.arithmetic != "float":
         raise cli.UserError(f"{args.evaluate} is of an integer lattice; leave --engine float out")
-    learner = make_learner(config, args.engine)
+    return tested(make_learner(config, args.engine), saved, data)
+
+
+def tested(learner: Learner, saved: Checkpoint, data: dataset.Dataset) -> dict[str, object]:
+    """What a learner makes of the test images with a checkpoint's parameters, as --json prints it."""
     learner.load(saved.params, saved.step)
     accuracy = learner.evaluate(data.test_images, data.test_labels)
     return {
         "test_accuracy": round(accuracy, 6),
         "test_images": len(data.test_labels),
         "step": saved.step,
-        "digest": saved.digest,
+        "digest": learner.digest(),
     }
 
 

@@ -28,7 +28,7 @@ from host.engine import FixedLearner, executor
 from host.link import Link, LinkLost, NoFirmware, Transport
 from host.run import Run, digest
 from host.serialport import SerialTransport, find_port
-from host.simulate import add_run_options, follow, open_checkpoint, open_run, result
+from host.simulate import add_run_options, follow, open_checkpoint, open_run, result, tested
 
 CHUNK = 20  # images between two looks at Ctrl-C
 PAUSE = 0.5  # seconds between two attempts to reach a board that is gone
@@ -358,17 +358,7 @@ def evaluate(args: argparse.Namespace) -> dict[str, object]:
     if config.arithmetic == "float":
         raise cli.UserError(f"{args.evaluate} is of the float64 oracle, a board computes in integers")
 
-    def work(learner: BoardLearner, status: cli.Interrupt) -> dict[str, object]:
-        learner.load(saved.params, saved.step)
-        accuracy = learner.evaluate(data.test_images, data.test_labels)
-        return {
-            "test_accuracy": round(accuracy, 6),
-            "test_images": len(data.test_labels),
-            "step": saved.step,
-            "digest": learner.digest(),
-        }
-
-    return connected(args, config, data, None, work)
+    return connected(args, config, data, None, lambda learner, status: tested(learner, saved, data))
 
 
 def train(args: argparse.Namespace) -> dict[str, object]:
