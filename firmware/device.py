@@ -57,7 +57,7 @@ class Device:
         self.tested = -1  # likewise of the last TEST
         self.label = self.prediction = self.time = self.digest = 0
         self.test_label = self.test_prediction = self.test_time = 0
-        self.rates = self.loading = False
+        self.rates = self.loading = self.writable = False
 
     def receive(self, chunk, n):
         """Take n bytes from the link, and answer every frame that they complete."""
@@ -290,6 +290,7 @@ class Device:
             self.lattice.seed(seed, rest[:9])
             self.forget()
         self.key, self.tag = wire.key_of(session, rest[15]), 0
+        self.writable = True
         self.kind, self.tested, self.rates = 0, -1, False  # but the last RESULT stays: the host may have missed it
         self.lattice.begin()
         self.open, self.opened = True, body
@@ -297,13 +298,13 @@ class Device:
 
     def on_rates(self, step, *rates):
         """RATES: learning rates from this step on, if it is the step that comes next."""
-        if step != self.lattice.step:
+        if step != self.lattice.step or self.loading:
             return self.state(wire.FLAG_REFUSED)
         try:
             self.lattice.set_rates(((rates[0], rates[1]), (rates[2], rates[3]), (rates[4], rates[5])))
         except ValueError:
             return self.state(wire.FLAG_REFUSED)
-        self.rates = True
+        self.rates, self.writable = True, False
         return self.state()
 
     def on_read(self, first, count):
@@ -314,15 +315,21 @@ class Device:
             self.reply(f"{wire.READ_FORMAT}{count}i", wire.WORDS, self.tag, first, count, *some)
 
     def on_write(self, body):
-        """WRITE: some of the parameters; they count, and training goes on, only after COMMIT."""
+        """WRITE: some of the parameters; they count, and training goes on, only after COMMIT.
+
+        Only between OPEN and the first COMMIT or RATES: a WRITE that comes again later must not undo training.
+        """
         head = struct.calcsize(wire.READ_FORMAT)
         _, _, first, count = struct.unpack(wire.READ_FORMAT, body[:head])
         total = len(self.lattice.w)
         if 0 < count <= wire.MAX_WORDS and first + count <= total and len(body) == head + 4 * count:
+            if not self.writable:
+                return self.state(wire.FLAG_REFUSED)
             self.loading, self.rates, self.done = True, False, -1
             for i in range(count):
                 self.lattice.w[first + i] = struct.unpack("<i", body[head + 4 * i : head + 4 + 4 * i])[0]
             self.state()
+        return None
 
     def on_commit(self, step, digest):
         """COMMIT: what was written is the parameters after this step, if it has this digest."""
@@ -330,7 +337,7 @@ class Device:
             return self.state()
         self.lattice.load(self.lattice.w, step)
         self.rates, self.done, self.kind = False, -1, 0
-        self.loading = self.lattice.digest() != digest
+        self.loading = self.writable = self.lattice.digest() != digest
         return self.state()
 
     def on_checkpoint(self):

@@ -561,6 +561,7 @@ def test_read_and_write_of_what_is_not_there_are_ignored(first: int, count: int)
 def test_no_training_between_write_and_commit() -> None:
     """Parameters that are half written must not be trained, tested or kept."""
     board = Board().begin(2)
+    board.open(conversation=2)
     digest, _, params = golden(4)
     for body in write_bodies(params):
         assert state(board.ask(body))[2] == wire.FLAG_LOADING
@@ -593,6 +594,7 @@ def test_commit_without_write_changes_nothing() -> None:
 def test_write_forgets_the_result() -> None:
     """What a repeated image would be told belongs to parameters that are no more."""
     board = Board().begin(3)
+    board.open(conversation=2)
     digest, _, params = golden(3)
     board.ask(*write_bodies(params), commit_body(3, digest))
     assert refusal(board.ask(cut(wire.TRAIN, 2)[2])) == (wire.TRAIN, 3, 0)
@@ -601,6 +603,7 @@ def test_write_forgets_the_result() -> None:
 def test_written_parameters_are_within_the_formats() -> None:
     """load() clips what would lead the engine out of its tables; the digest then tells the host."""
     board = Board().begin()
+    board.open(conversation=2)
     wild = tuple((-(2**31), 2**31 - 1)[i // 2 % 2] for i in range(4 * ROWS * COLS))
     answer = board.ask(*write_bodies(wild), commit_body(1, 0))
     _, digest, flags = state(answer)
@@ -608,6 +611,20 @@ def test_written_parameters_are_within_the_formats() -> None:
     assert state(board.ask(commit_body(1, digest)))[2] == 0
     board.ask(rates_body(1))
     board.train()
+
+
+def test_a_write_that_comes_late_changes_nothing() -> None:
+    """One that comes twice, the second time when training has gone on: it must not undo that."""
+    board = Board().begin(1)
+    board.open(conversation=2)
+    digest, _, params = golden(2)
+    board.ask(*write_bodies(params), commit_body(2, digest))
+    assert state(board.ask(write_bodies(params)[0])) == (2, digest, wire.FLAG_REFUSED), "not even before RATES"
+    board.ask(rates_body(2))
+    board.train()
+    assert state(board.ask(write_bodies(params)[0]))[:2] == (3, golden(3)[0])
+    board.train()
+    assert board.digest() == golden(4)[0]
 
 
 # Sessions
@@ -685,8 +702,9 @@ def test_restart_forgets_the_progress() -> None:
 
 def test_restart_ends_a_write() -> None:
     board = Board().begin(1)
+    board.open(conversation=2)
     board.ask(write_bodies(golden(3)[2])[0])
-    assert board.open(conversation=2)[2] & wire.FLAG_LOADING, "OPEN alone does not"
+    assert board.open(conversation=3)[2] & wire.FLAG_LOADING, "OPEN alone does not"
     assert board.open(flags=wire.FLAG_RESTART) == (0, golden(0)[0], 0)
 
 
@@ -836,6 +854,7 @@ def test_a_board_goes_on_from_its_checkpoint(flash: str) -> None:
 def test_no_checkpoint_of_parameters_half_written(flash: str) -> None:
     board = Board(flash).begin(2)
     board.ask(ask_body(wire.CHECKPOINT))
+    board.open(conversation=2)
     board.ask(write_bodies(golden(5)[2])[0])
     assert state(board.ask(ask_body(wire.CHECKPOINT)))[2] & wire.FLAG_LOADING
     board = Board(flash)
@@ -954,6 +973,7 @@ class Machine(RuleBasedStateMachine):
             if self.saved:
                 self.model.load(self.saved[1], self.saved[0])
         step, digest, flags = self.board.open(conversation=self.conversation)
+        self.writable = True
         self.check_state(step, digest, flags)
 
     def check_state(self, step: int, digest: int, flags: int, refused: bool = False) -> None:
@@ -966,10 +986,10 @@ class Machine(RuleBasedStateMachine):
     def set_rates(self, offset: int, which: tuple[tuple[int, int], ...]) -> None:
         step = max(self.model.step + offset, 0)
         answer = self.board.ask(rates_body(step, which))
-        good = step == self.model.step
+        good = step == self.model.step and not self.loading
         if good:
             self.model.set_rates(which)
-            self.rates = True
+            self.rates, self.writable = True, False
         self.check_state(*state(answer), refused=not good)
 
     @rule(kind=st.sampled_from((wire.TRAIN, wire.TEST)), count=st.integers(1, STEPS), repeats=st.integers(1, 2))
@@ -1039,15 +1059,16 @@ class Machine(RuleBasedStateMachine):
         digest, _, params = golden(steps)
         bodies = write_bodies(params)
         for body in bodies if whole else bodies[:1]:
-            self.loading, self.rates, self.done = True, False, None
-            step, _, flags = state(self.board.ask(body))
-            self.check_state(step, 0, flags)
-        if not whole:
+            if self.writable:
+                self.loading, self.rates, self.done = True, False, None
+            step, found, flags = state(self.board.ask(body))
+            self.check_state(step, found, flags, refused=not self.writable)
+        if not whole or not self.writable:
             return
         found = state(self.board.ask(commit_body(steps, digest ^ wrong)))
         self.model.load(params, steps)
         self.kind, self.rows = 0, b""
-        self.loading = bool(wrong)
+        self.loading = self.writable = bool(wrong)
         self.check_state(*found)
 
     @rule()
@@ -1056,6 +1077,7 @@ class Machine(RuleBasedStateMachine):
         self.model = lattice()
         self.loading = self.rates = False
         self.kind, self.rows, self.done, self.tested = 0, b"", None, None
+        self.writable = True
         self.check_state(*self.board.open(conversation=self.conversation, flags=wire.FLAG_RESTART))
 
     @rule()

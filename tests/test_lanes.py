@@ -44,7 +44,7 @@ WILD = {"wl_std": 16000, "wt_std": 16000, "l_low": -16384, "l_high": 24575, "b_s
 CASES: list[dict[str, Any]] = [
     {"size": (28, 10, 28), "images": 60, "options": {}, "init": HEALTHY, "rates": RATES},
     {"size": (5, 3, 7), "images": 50, "options": {"gain": 2, "scale": 3000}, "init": MIXED, "rates": RATES},
-    {"size": (12, 16, 9), "images": 20, "options": {"gain": 4}, "init": WILD, "rates": STEEP},
+    {"size": (12, 16, 9), "images": 50, "options": {"gain": 4}, "init": WILD, "rates": STEEP},
     {"size": (1, 2, 1), "images": 5, "options": {}, "init": MIXED, "rates": STEEP},
 ]
 

@@ -26,6 +26,7 @@ from host.config import configure
 from host.dataset import load
 from host.run import Checkpoint
 from host.sim import SimBoard, best_architecture
+from tools import soak
 
 pytestmark = pytest.mark.skipif(best_architecture() != "x64", reason="no MicroPython on this machine")
 
@@ -361,6 +362,14 @@ def test_after_a_run_the_board_listens_to_ctrl_c_again(train, board, tmp_path) -
     with serial.Serial(port.port, timeout=3) as line:
         parts = [line.read_until(b"\0") for _ in range(6)]
     assert any(part[1:2] == bytes([wire.HELLO]) for part in parts)
+
+
+def test_a_short_soak_through_a_pty(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["soak", "--pty", "--faults", "80", "--json"])
+    assert soak.main() == 0
+    done = json.loads(capsys.readouterr().out)
+    assert done["faults"] >= 80
+    assert done["failed"] is None
 
 
 # What is wrong with the directory

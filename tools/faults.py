@@ -949,6 +949,7 @@ def play(seed: int, faults: int, storm: bool = True) -> Episode:
     """Run the episode of a seed to its end, with so many faults at the most. Raises Violation."""
     with tempfile.TemporaryDirectory(prefix="shoreline-faults-") as name:
         story = episode(seed, Path(name), storm)
+        assert isinstance(story.world, World)
         with story.world.entered():
             story.to_end(faults if storm else 0)
         return story

@@ -163,9 +163,9 @@ MUTATIONS = (
         ((STREAM, "if step == self.step + 1 <= self.target and flags & wire.FLAG_RESULT:", "if step > self.step:"),),
     ),
     Mutation(
-        "half loaded",
-        "a board with parameters half written is given them anew",
-        ((STREAM, "if flags & wire.FLAG_LOADING or not usable:", "if not usable:"),),
+        "late write",
+        "a board takes parameters only between OPEN and the first COMMIT or RATES",
+        ((DEVICE, "if not self.writable:", "if False:"),),
     ),
     Mutation(
         "twin",

@@ -350,7 +350,7 @@ def through_pty(seed: int, total: Total, status: cli.Interrupt, arch: str | None
                                 largest=largest, answer=answer, replace=True)  # fmt: skip
                 (Path(name) / str(seed)).mkdir()
                 try:
-                    story.to_end(before.total() + PER_RUN[True])
+                    story.to_end(before.total() + min(PER_RUN[True], total.wanted - total.faults))
                 except Exception:
                     traceback.print_exc()
                     return seed
@@ -388,7 +388,7 @@ def main() -> int:
             else:
                 print(f"{key}: {value:,}")
     if failed is not None:
-        again = f"python -m tools.soak --seed {failed} --faults 1"
+        again = f"python -m tools.soak --seed {failed} --faults {PER_RUN[True] if args.pty else 1}"
         if args.pty:
             again += " --pty" + (f" --arch {args.arch}" if args.arch else "")
         print(f"FAILED with seed {failed}; to run it again: {again}", file=sys.stderr)
