@@ -18,8 +18,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from firmware import codec, wire
 from host.cli import UserError
-from host.link import state
+from host.link import Link, state
 from host.run import Run
+from host.stream import open_body, session_id
 from tools import faults, soak
 from tools.faults import BYTE_FAULTS, CHECKPOINT_FAULTS, WORLD_FAULTS, Episode, Injector, World, play, small
 
@@ -392,6 +393,24 @@ def test_a_write_that_comes_again_late_overwrites_nothing(stage: Callable[..., E
     story.to_end()
     assert len(frames) > 1
     assert story.world.paths["parameters half written"] == 0
+
+
+def test_parameters_that_another_host_left_half_written_are_given_anew(stage: Callable[..., Episode]) -> None:
+    """As `--evaluate` of an older checkpoint, killed: the board's step is right, its parameters are not."""
+    story = stage()
+    world, config = story.world, story.golden.config
+    story.advance()
+    story.do(Run.save)
+    story.end()
+    other = Link(world.connect(), world.monotonic)
+    other.attach()
+    session = session_id(config)
+    step, _, flags = other.open(open_body(config, session, 0, 77), session, 77)
+    other.ask((wire.STATE,), wire.WRITE, wire.READ_FORMAT + "i", 0, 1, 12345)
+    other.transport.close()
+    assert (step, flags & wire.FLAG_LOADING) == (5, 0)
+    story.to_end()
+    assert world.paths["parameters half written"] == 1
 
 
 # What a board does not do, whatever a host says

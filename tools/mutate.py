@@ -115,7 +115,7 @@ MUTATIONS = (
     Mutation(
         "commit digest",
         "written parameters count only with the right digest",
-        ((DEVICE, "self.loading = self.lattice.digest() != digest", "self.loading = False"),),
+        ((DEVICE, "self.loading = self.writable = self.lattice.digest() != digest", "self.loading = False"),),
     ),
     Mutation(
         "rates",
@@ -125,7 +125,7 @@ MUTATIONS = (
     Mutation(
         "rates step",
         "learning rates are taken for the next step only",
-        ((DEVICE, "if step != self.lattice.step:", "if False:"),),
+        ((DEVICE, "if step != self.lattice.step or self.loading:", "if self.loading:"),),
     ),
     Mutation(
         "tags",
@@ -161,6 +161,11 @@ MUTATIONS = (
         "result still there",
         "a lost result is asked for only where it still is",
         ((STREAM, "if step == self.step + 1 <= self.target and flags & wire.FLAG_RESULT:", "if step > self.step:"),),
+    ),
+    Mutation(
+        "half loaded",
+        "a board with parameters half written is given them anew",
+        ((STREAM, "if flags & wire.FLAG_LOADING or not usable:", "if not usable:"),),
     ),
     Mutation(
         "late write",
