@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from firmware import codec, wire
+from host.board import open_body, session_id
 from host.cli import UserError
 from host.link import Link, state
 from host.run import Run
-from host.stream import open_body, session_id
 from tools import faults, soak
 from tools.faults import BYTE_FAULTS, CHECKPOINT_FAULTS, WORLD_FAULTS, Episode, Injector, World, play, small
 

@@ -1,6 +1,6 @@
 """A world in one process, with a clock of its own: host, line, board and flash, and everything that can go wrong.
 
-The host's and the board's programs are the real ones (host.stream, host.link, host.run; firmware.device, .storage,
+The host's and the board's programs are the real ones (host.board, host.link, host.run; firmware.device, .storage,
 .codec, .wire). What is simulated is what lies between and around them: time, the line, the board's input buffer and
 its file system. Whatever happens there comes from one seed, so that a failure can be run again.
 
@@ -22,9 +22,9 @@ from typing import Protocol
 
 import numpy as np
 
+import host.board
 import host.config
 import host.run
-import host.stream
 from firmware import storage, wire
 from firmware.device import Device
 from firmware.main import CHUNK, IDLE_MS
@@ -442,7 +442,7 @@ class GoldenTwin:
         return np.zeros(0, np.int32)
 
 
-class WatchedLearner(host.stream.BoardLearner):
+class WatchedLearner(host.board.BoardLearner):
     """A BoardLearner that counts in `paths` what it had to do."""
 
     paths: Counter[str]
@@ -713,7 +713,7 @@ class World:
         with (
             segments(),
             changed(storage, os=self.flash, open=self.flash.open),
-            changed(host.stream, time=clock),
+            changed(host.board, time=clock),
             changed(host.run, time=clock, os=files),
         ):
             yield
@@ -741,7 +741,7 @@ def changed(module: types.ModuleType, **values: object) -> Iterator[None]:
 def segments() -> Iterator[None]:
     """Within, learning rates change every SEGMENT images: so often that a board that misses a change is found out."""
     with ExitStack() as stack:
-        for module in (host.config, host.run, host.stream):
+        for module in (host.config, host.run, host.board):
             stack.enter_context(changed(module, SEGMENT=SEGMENT))
         yield
 
@@ -857,7 +857,7 @@ class Episode:
         except Killed:
             self.world.paths["host started again"] += 1
         except KeyboardInterrupt as error:
-            self._interrupted(isinstance(error, host.stream.Stopped))
+            self._interrupted(isinstance(error, host.board.Stopped))
         except UserError as error:  # at the first attempt of a new process: it says so and leaves
             if not any(cause in str(error) for cause in ("no firmware answered", "there is no port")):
                 raise Violation(f"the host gave up: {error}") from error

@@ -40,7 +40,7 @@ class Mutation:
 
 
 DEVICE, WIRE, STORAGE = "firmware/device.py", "firmware/wire.py", "firmware/storage.py"
-LINK_PY, STREAM = "host/link.py", "host/stream.py"
+LINK_PY, BOARD = "host/link.py", "host/board.py"
 
 MUTATIONS = (
     Mutation(
@@ -155,17 +155,17 @@ MUTATIONS = (
     Mutation(
         "rewind",
         "a board at another step than the run can use is brought back",
-        ((STREAM, "if flags & wire.FLAG_LOADING or not usable:", "if flags & wire.FLAG_LOADING:"),),
+        ((BOARD, "if flags & wire.FLAG_LOADING or not usable:", "if flags & wire.FLAG_LOADING:"),),
     ),
     Mutation(
         "result still there",
         "a lost result is asked for only where it still is",
-        ((STREAM, "if step == self.step + 1 <= self.target and flags & wire.FLAG_RESULT:", "if step > self.step:"),),
+        ((BOARD, "if step == self.step + 1 <= self.target and flags & wire.FLAG_RESULT:", "if step > self.step:"),),
     ),
     Mutation(
         "half loaded",
         "a board with parameters half written is given them anew",
-        ((STREAM, "if flags & wire.FLAG_LOADING or not usable:", "if not usable:"),),
+        ((BOARD, "if flags & wire.FLAG_LOADING or not usable:", "if not usable:"),),
     ),
     Mutation(
         "late write",
@@ -175,7 +175,7 @@ MUTATIONS = (
     Mutation(
         "twin",
         "a twin compares digests and predictions",
-        ((STREAM, 'if f"{found:08x}" != wanted or guess != prediction:', "if False:"),),
+        ((BOARD, 'if f"{found:08x}" != wanted or guess != prediction:', "if False:"),),
         ("tests/test_stream.py",),
     ),
 )

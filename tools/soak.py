@@ -30,9 +30,9 @@ from queue import Empty, SimpleQueue
 from random import Random
 from tempfile import TemporaryDirectory
 
+import host.board
 import host.link
 import host.run
-import host.stream
 from firmware import storage, wire
 from fixedpoint.lattice import words
 from host import cli
@@ -230,7 +230,7 @@ class Pty:
         """The checkpoint in the board's flash, compared with the golden model."""
         root = f"{self.board.flash}/"
         saved = storage.load(None, root)
-        if saved and saved[0] == host.stream.session_id(self.golden.config):
+        if saved and saved[0] == host.board.session_id(self.golden.config):
             lattice = self.golden.config.lattice()
             values = words(saved[2])
             if storage.load(values, root) == saved:
@@ -245,7 +245,7 @@ class Pty:
         files = types.SimpleNamespace(fsync=lambda number: self.host_file(), replace=self._replace)
         with (
             segments(),
-            changed(host.stream, PAUSE=0.05),
+            changed(host.board, PAUSE=0.05),
             changed(host.link, GREET=0.1),
             changed(host.run, os=files),
         ):
