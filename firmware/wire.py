@@ -23,6 +23,7 @@ STATISTICS = 0x24
 HELLO = 0x41
 REFUSED = 0x42
 COUNTERS = 0x43
+WORKING = 0x44
 # host -> board, in a session
 SEALED = 0x80
 TRAIN = 0x81
@@ -51,6 +52,7 @@ REFUSED_FORMAT = "<BBIIH"  # type, reason, session, step, detail
 # COUNTERS: type, free heap, images trained, images tested, time in the last training step (us),
 #           time waiting for data, time computing (ms), frames accepted, repeated, damaged, overlong
 COUNTERS_FORMAT = "<BIIIIIIIIII"
+WORKING_FORMAT = "<BI"  # type, session: OPEN has come and is being worked on; STATE or REFUSED follows
 ROWS_FORMAT = "<BIBBB"  # TRAIN, TEST: type, sequence number, first row, rows, label | WITH_DIGEST; then pixels
 RATES_FORMAT = "<BBIHBHBHB"  # type, tag, step, (multiplier, shift) of l, w, b
 ASK_FORMAT = "<BB"  # QUERY, CHECKPOINT, CLOSE: type, tag
