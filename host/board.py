@@ -68,7 +68,8 @@ class BoardLearner:
         self.link = link or Link(None)  # type: ignore[arg-type]
         self.link.stopped, self.link.say = stopped, self._silent
         self.reached = False  # connect() has opened the port, ever
-        self.connected = False
+        self.met = False  # the firmware is at the other end now: HELLO
+        self.connected = False  # and has our session open
         self.said: set[str] = set()  # since the board was last there
         self.step = 0  # images whose result is here
         self.target = 0  # images whose result train() is to bring
@@ -185,7 +186,7 @@ class BoardLearner:
 
     def close(self) -> None:
         """Let go of the transport."""
-        self.connected = False
+        self.met = self.connected = False
         if self.link.transport is not None:
             self.link.transport.close()
 
@@ -197,18 +198,23 @@ class BoardLearner:
                 self.link.write(self.link.frame(body))
         self.close()
 
-    def ready(self) -> None:
+    def ready(self, opened: bool = True) -> None:
         """Have an open session with the board at a step from which the run can go on; wait for it if it was lost.
 
+        opened=False: have the board there, and open nothing yet.
         Raises NoFirmware if there never was one, UserError if the port never could be opened or the board refuses.
         """
         while not self.connected:
             if self.stopped():
                 raise Gone
             try:
-                self.link.transport = self.connect()
-                self.reached = True
-                self.link.attach()
+                if not self.met:
+                    self.link.transport = self.connect()
+                    self.reached = True
+                    self.link.attach()
+                    self.met = True
+                if not opened:
+                    return
                 self.connected = True
                 self._open()
             except LinkLost as error:

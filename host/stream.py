@@ -94,7 +94,9 @@ def train(args: argparse.Namespace) -> dict[str, object]:
     config, data = plan_run(args, "fixed")
 
     def work(learner: BoardLearner, status: cli.Interrupt) -> dict[str, object]:
-        directory = run_directory(args, config)  # only now: a board that is not there leaves nothing behind
+        if not args.resume:
+            learner.ready(opened=False)  # a board that is not there shall leave no directory behind
+        directory = run_directory(args, config)
         learner.directory = directory.path
         run = Run(config, data, learner, directory)
         if args.resume:
