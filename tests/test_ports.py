@@ -72,8 +72,8 @@ def test_a_socket_that_is_closed_at_once_is_an_error_within_some_patience(comman
 def test_a_port_that_is_not_there_leaves_no_run_directory_behind(command, tmp_path, port: str) -> None:
     for named in ([], ["--run-dir", tmp_path / "run"]):
         code, _, err = command("--port", port, *RUN, *named)
-        assert code == cli.EXIT_USER_ERROR and err.startswith("error: ")
         assert list(tmp_path.iterdir()) == []
+        assert code == cli.EXIT_USER_ERROR and err.startswith("error: ")
 
 
 def test_a_busy_port_and_a_silent_one_leave_no_run_directory_behind(command, tmp_path) -> None:
