@@ -19,10 +19,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from firmware import codec, wire
 from host.board import open_body, session_id
 from host.cli import UserError
-from host.link import Link, state
+from host.link import ANSWER, Link, state
 from host.run import Run
-from tools import faults, soak
-from tools.faults import BYTE_FAULTS, CHECKPOINT_FAULTS, WORLD_FAULTS, Episode, Injector, World, play, small
+from tools import soak
+from tools.faults.episode import Episode, episode, play
+from tools.faults.golden import Violation, small
+from tools.faults.injector import BYTE_FAULTS, Injector
+from tools.faults.world import CHECKPOINT_FAULTS, KINDS, WORLD_FAULTS, World
 
 ROW = wire.HEADER + 2  # body of a frame that carries one row of two pixels
 SIZE = (2, 2, 4)  # four rows of two pixels: four such frames
@@ -98,7 +101,7 @@ def trained(story: Episode) -> int:
 def test_without_faults_nothing_is_sent_twice_or_late_and_the_credit_is_kept(seed: int) -> None:
     story = play(seed, 0, storm=False)
     sent = story.statistics
-    if story.world.pace < faults.ANSWER:  # a slower board is asked again, and rightly so
+    if story.world.pace < ANSWER:  # a slower board is asked again, and rightly so
         assert (sent["retransmitted"], sent["timeouts"]) == (0, 0)
         assert story.world.board.overruns == 0
     assert sent["resets"] == 0
@@ -306,7 +309,7 @@ def test_a_board_that_holds_another_run_is_left_alone_unless_it_shall_forget_it(
             if board_resets:
                 world.reset()
             second = Episode(world, tmp_path / f"second-{board_resets}")
-            with pytest.raises(faults.Violation, match=r"holds another run .*--replace"):
+            with pytest.raises(Violation, match=r"holds another run .*--replace"):
                 second.advance()
             second.end()
         third = Episode(world, tmp_path / "third", replace=True)
@@ -516,7 +519,7 @@ def test_credit_is_never_exceeded_whatever_gets_lost() -> None:
     lost = most = 0
     for seed in range(12):
         with TemporaryDirectory() as name:
-            story = faults.episode(seed, Path(name), storm=False)
+            story = episode(seed, Path(name), storm=False)
             world = story.world
             world.pace = min(world.pace, 0.02)
             world.injector = Injector(world.random, 0.1, lossy)
@@ -551,7 +554,7 @@ def test_a_storm_of_faults_takes_every_way_of_recovery_and_loses_no_step() -> No
         story = play(seed, 400)
         paths += story.world.paths + story.world.board.counters
         injected += story.world.faults()
-    assert injected.keys() == set(faults.KINDS)
+    assert injected.keys() == set(KINDS)
     assert paths.keys() >= {
         "link lost", "board seen to have reset", "session taken up", "steps trained again", "result asked for again",
         "board ahead of the host", "parameters given back", "run restarted", "host started again", "idle time-outs",
@@ -651,7 +654,7 @@ def test_a_seed_runs_the_same_again() -> None:
 def test_a_soak_that_finds_something_names_the_seed_and_ends_with_1(monkeypatch, capsys) -> None:
     def wrong(seed: int, budget: int) -> Episode:
         if seed == 9:
-            raise faults.Violation("a step is lost")
+            raise Violation("a step is lost")
         return play(seed, 10)
 
     monkeypatch.setattr(soak, "play", wrong)
@@ -667,7 +670,7 @@ def test_the_golden_run_is_compared_with_in_every_step(stage: Callable[..., Epis
     story = stage()
     story.advance()
     story.world.board.device.lattice.w[3] ^= 1
-    with pytest.raises(faults.Violation, match="digest after step 6"):
+    with pytest.raises(Violation, match="digest after step 6"):
         story.advance()
 
 
