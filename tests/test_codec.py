@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interpreters import interpreter
 
 from firmware import codec, wire
 from host import lanes
-from host.cli import UserError
 from host.config import quantise
 from host.link import image_frames, pack
 
@@ -442,10 +442,7 @@ def golden(job: tuple[Path, Path]) -> list[str]:
 def test_micropython_gives_the_same_answers(
     arch: str, emit: str, job: tuple[Path, Path], golden: list[str], tmp_path: Path
 ) -> None:
-    try:
-        argv = lanes.command(arch)
-    except UserError as error:
-        pytest.skip(str(error))
+    argv = interpreter(arch)
     if emit == "native" and lanes.emit(arch) == "bytecode":
         pytest.skip(f"the {arch} MicroPython runs no machine code here")
     found = answers(argv, emitted(arch, emit, tmp_path), job)
