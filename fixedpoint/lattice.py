@@ -76,9 +76,9 @@ class Lattice:
         while steps >> (16 - self.mantissa):
             self.mantissa -= 1  # 16 - bit_length(steps)
         self.kernels = kernels
-        self.w = words(4 * n)
+        self.h = words((self.inputs + rows) * steps)  # the largest first, while there is a large hole
         self.m = words((n + cols + 1) * CELL)
-        self.h = words((self.inputs + rows) * steps)
+        self.w = words(4 * n)
         self.z = words(2 * cols)
         self.rule = words(16)
         self.step = 0
