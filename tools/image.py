@@ -24,11 +24,12 @@ from host.serialport import find_port
 ABOUT_UF2 = """\
 the UF2 file: copy it to the drive that the board becomes when it is plugged in with BOOTSEL pressed, after MicroPython
 has been put on the board. It holds a littlefs file system and replaces the whole one that is there, files of your own
-included. Its place and size are those of the stock builds of these boards, 1.23 and later: MicroPython's
-MICROPY_HW_FLASH_STORAGE_BYTES in ports/rp2/boards/RPI_* (the file system ends where the flash ends; ports/rp2/
-rp2_flash.c), with the parameters of ports/rp2/modules/_boot.py and extmod/vfs_lfsx.c. Builds of your own, and boards
-of other makers, may differ: then use --install. Family ids are from pico-sdk's boot/uf2.h: rp2040 for the RP2040, and
-for the RP2350 absolute, which its boot ROM accepts with a partition table and without one, whatever core it runs.
+included. Its place and size are those of the stock builds of these boards, 1.23 and later (pico2_w: 1.25 and later):
+MicroPython's MICROPY_HW_FLASH_STORAGE_BYTES in ports/rp2/boards/RPI_* (the file system ends where the flash ends;
+ports/rp2/rp2_flash.c), with the parameters of ports/rp2/modules/_boot.py and extmod/vfs_lfsx.c. Builds of your own, and
+boards of other makers, may differ: then use --install. Family ids are from pico-sdk's boot/uf2.h: rp2040 for the
+RP2040, and for the RP2350 absolute, which its boot ROM accepts with a partition table and without one, whatever core it
+runs.
 """
 
 # What MicroPython mounts on an RP2: block size of the flash, progsize=256 by _boot.py, the others by vfs_lfsx.c.
@@ -71,7 +72,7 @@ BOARDS = {
     "pico_w": Board("Raspberry Pi Pico W", "armv6m", FileSystem(RP2040, 0x1012C000, 848 * 1024)),
     "pico2": Board("Raspberry Pi Pico 2", "armv7emsp", FileSystem(ABSOLUTE, 0x10100000, 3072 * 1024)),
     "pico2_riscv": Board("Raspberry Pi Pico 2, RISC-V build", "rv32imc", FileSystem(ABSOLUTE, 0x10100000, 3072 * 1024)),
-    "pico2_w": Board("Raspberry Pi Pico 2 W", "armv7emsp", "where its file system is could not be verified"),
+    "pico2_w": Board("Raspberry Pi Pico 2 W", "armv7emsp", FileSystem(ABSOLUTE, 0x10180000, 2560 * 1024)),
     "esp32": Board("ESP32", "xtensawin", OTHER_PORT),
     "esp32s2": Board("ESP32-S2", "xtensawin", OTHER_PORT),
     "esp32s3": Board("ESP32-S3", "xtensawin", OTHER_PORT),
