@@ -13,12 +13,12 @@ import contextlib
 import json
 import struct
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from host.cli import Parser, UserError, run
 from host.install import CHIPS, EMITTERS, MACHINES, MANIFEST, board_files, install, sha256, stage
+from host.scratch import Scratch
 from host.serialport import find_port
 
 ABOUT_UF2 = """\
@@ -91,8 +91,8 @@ def build(march: str, out: Path, board: str | None = None) -> dict[str, Any]:
         about["uf2"] = {"name": f"shoreline-{board}.uf2", **{k: f"{v:#x}" for k, v in place._asdict().items()}}
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as work:
-            root = Path(work) / "image"
+        with Scratch("image", out.parent) as work:  # beside it, to be renamed
+            root = work / "image"
             root.mkdir()
             manifest = stage(march, root, about)
             names = board_files(manifest)
@@ -105,7 +105,7 @@ def build(march: str, out: Path, board: str | None = None) -> dict[str, Any]:
                 out.rmdir()
             root.rename(out)
     except OSError as error:
-        raise UserError(f"cannot write {out} ({error}); give another --out") from error
+        raise UserError(f"cannot write {out} ({error}); make room there, or give another --out") from error
     return manifest
 
 
@@ -197,9 +197,9 @@ def verify(directory: Path) -> str | None:
         found = MACHINES[code[2] >> 2]
         if found != manifest["march"] and sha256(code) == manifest["files"][name]["sha256"]:
             return f"{MANIFEST} says {manifest['march']}, but {name} is {found} code"
-    with tempfile.TemporaryDirectory() as work:
-        build(manifest["march"], Path(work) / "fresh", manifest.get("board"))
-        return difference(directory, Path(work) / "fresh")
+    with Scratch("verify") as work:
+        build(manifest["march"], work / "fresh", manifest.get("board"))
+        return difference(directory, work / "fresh")
 
 
 def read_manifest(data: bytes) -> dict[str, Any]:
