@@ -185,10 +185,17 @@ def verify(directory: Path) -> str | None:
 
     Raises UserError if there is no image, or if the sources do not compile.
     """
-    if not (directory / MANIFEST).is_file():
-        raise UserError(f"{directory} holds no image; name a directory that --out has made")
     try:
-        manifest = read_manifest((directory / MANIFEST).read_bytes())
+        return _verify(directory, (directory / MANIFEST).read_bytes())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{directory} holds no image; name a directory that --out has made") from error
+    except OSError as error:
+        raise UserError(f"cannot read {directory} ({error}); make that possible, or name another image") from error
+
+
+def _verify(directory: Path, manifest_json: bytes) -> str | None:
+    try:
+        manifest = read_manifest(manifest_json)
     except ValueError as error:
         return str(error)
     with contextlib.suppress(OSError, LookupError):
