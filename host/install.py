@@ -9,7 +9,6 @@ import hashlib
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from firmware.device import VERSION
 from host import lanes
 from host.cli import UserError
 from host.link import Hello, Link, LinkLost
+from host.scratch import Scratch
 from host.serialport import SerialTransport
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -178,11 +178,11 @@ def install(
     leave(port)
     board = probe(port)
     march = march or board.march
-    with tempfile.TemporaryDirectory() as directory:
-        manifest = stage(march, Path(directory))
+    with Scratch("install") as directory:
+        manifest = stage(march, directory)
         version = ".".join(map(str, board.version))
         say(f"{port}: {board.machine}, MicroPython {version}; copying the firmware for {march}")
-        copy(port, board, Path(directory), manifest, say)
+        copy(port, board, directory, manifest, say)
     mpremote(port, "resume", "reset", timeout=ASK)
     hello = greet(port)
     if hello.flags & wire.FLAG_SELF_TEST_FAILED:

@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import termios
 import threading
 import time
@@ -23,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from host import cli, lanes
+from host.scratch import Scratch
 
 ROOT = Path(__file__).resolve().parent.parent
 MAIN = "import firmware.main\nfirmware.main.main()\n"
@@ -51,11 +51,17 @@ class SimBoard:
     ):
         self.arch = arch or best_architecture()
         self.baud, self.damage = baud, damage or (lambda data, to_board: data)
-        self.own = None if flash else tempfile.TemporaryDirectory(prefix="shoreline-board-")
-        self.flash = flash or Path(self.own.name)
+        self.own = None if flash else Scratch("board")
+        self.flash = flash or self.own.path
         self.link = self.flash / "port"
         self.port = str(self.link)
-        self.command = self._install(heap)
+        try:
+            self.command = self._install(heap)
+        except OSError as error:
+            raise cli.UserError(
+                f"cannot write the simulated board's flash, {self.flash} ({error.strerror}); make room there, or name"
+                f" another place with {'TMPDIR' if self.own else '--flash'}"
+            ) from error
         self.process: subprocess.Popen | None = None
         self.master = self.outer = -1
         self.lock = threading.Lock()
@@ -134,7 +140,7 @@ class SimBoard:
         if self.outer >= 0:
             self.unplug()
         if self.own:
-            self.own.cleanup()
+            self.own.close()
 
     def __enter__(self) -> "SimBoard":
         return self
