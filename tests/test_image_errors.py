@@ -151,7 +151,6 @@ RP2040_SAYS: dict[str, Any] = {"name": "micropython", "version": [1, 23, 0], "mp
     [
         ({"name": "circuitpython"}, "circuitpython, not MicroPython.*1.23"),
         ({"version": [1, 22, 2]}, "1.22.2; put 1.23 or later"),
-        ({"mpy": 0x306}, "no machine code.*later MicroPython"),
         ({"mpy": 9 << 10 | 0x306}, "runs xtensa code.*another board"),
         ({"mpy": 15 << 10 | 0x306}, "unknown code"),
     ],

@@ -2,7 +2,7 @@
 
   python -m tools.image --install /dev/ttyACM0       straight onto the board at a port (auto: the only USB port)
   python -m tools.image --board pico --out DIR       files for a Raspberry Pi Pico, and the UF2 file
-  python -m tools.image --arch armv7emsp --out DIR   files for any board with this machine code
+  python -m tools.image --arch armv7emsp --out DIR   files for any board with this machine code (py: with none)
   python -m tools.image --verify DIR                 compile once more, and compare byte for byte
 
 DIR then holds fixedpoint/, firmware/ and main.py, ready for `mpremote cp`; manifest.json with versions, sizes and
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from host.cli import Parser, UserError, run
-from host.install import CHIPS, EMITTERS, MACHINES, MANIFEST, board_files, install, sha256, stage
+from host.install import CHIPS, KINDS, MACHINES, MANIFEST, SOURCES, board_files, install, sha256, stage
 from host.scratch import Scratch
 from host.serialport import find_port
 
@@ -214,7 +214,7 @@ def read_manifest(data: bytes) -> dict[str, Any]:
     try:
         manifest = json.loads(data)
         march, board = manifest["march"], manifest.get("board")
-        if march not in EMITTERS or board not in (None, *BOARDS):
+        if march not in KINDS or board not in (None, *BOARDS):
             raise ValueError(f"march {march}, board {board}")
         if not all(isinstance(file, dict) for file in manifest["files"].values()):
             raise ValueError("files")
@@ -325,8 +325,9 @@ def main() -> int:
     action.add_argument("--list", action="store_true", help="list the boards")
     machine = parser.add_mutually_exclusive_group()
     machine.add_argument("--board", choices=BOARDS, metavar="BOARD", help=f"one of {', '.join(BOARDS)}")
-    machine.add_argument("--arch", choices=EMITTERS, metavar="ARCH", help=f"machine code: {', '.join(CHIPS)} (or x86,"
-                         " x64 for unix ports); --install asks the board")  # fmt: skip
+    machine.add_argument("--arch", choices=KINDS, metavar="ARCH", help=f"machine code: {', '.join(CHIPS)} (or x86,"
+                         f" x64 for unix ports), or {SOURCES}: the .py files as they are, many times slower; --install"
+                         " asks the board")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     args = parser.parse_args()
     march = BOARDS[args.board].march if args.board else args.arch
@@ -355,7 +356,8 @@ def main() -> int:
         sizes = {name: file["size"] for name, file in result["files"].items()}
         text = [f"{size:9,} {name}" for name, size in sizes.items()]
         text += [
-            f"{sum(sizes.values()):9,} bytes of {march} code and bytecode in {args.out}",
+            f"{sum(sizes.values()):9,} bytes of {'sources' if march == SOURCES else f'{march} code and bytecode'} in"
+            f" {args.out}",
             *advice(args.out, result),
         ]
         if args.board and isinstance(why := BOARDS[args.board].place, str):
