@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import termios
 import threading
 import time
@@ -24,6 +23,7 @@ from pathlib import Path
 
 from host import cli, lanes
 from host.link import NoFirmware, explain
+from host.scratch import Scratch
 from host.serialport import SerialTransport
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,11 +57,17 @@ class SimBoard:
     ):
         self.arch = arch or best_architecture()
         self.baud, self.damage, self.say = baud, damage or (lambda data, to_board: data), say
-        self.own = None if flash else tempfile.TemporaryDirectory(prefix="shoreline-board-")
-        self.flash = flash or Path(self.own.name)
+        self.own = None if flash else Scratch("board")
+        self.flash = flash or self.own.path
         self.link = self.flash / "port"
         self.port = str(self.link)
-        self.command = self._install(heap)
+        try:
+            self.command = self._install(heap)
+        except OSError as error:
+            raise cli.UserError(
+                f"cannot write the simulated board's flash, {self.flash} ({error.strerror}); make room there, or name"
+                f" another place with {'TMPDIR' if self.own else '--flash'}"
+            ) from error
         self.process: subprocess.Popen | None = None
         self.master = self.outer = -1
         self.lock = threading.Lock()  # of the terminals
@@ -179,7 +185,7 @@ class SimBoard:
         if self.outer >= 0:
             self.unplug()
         if self.own:
-            self.own.cleanup()
+            self.own.close()
 
     def __enter__(self) -> "SimBoard":
         return self

@@ -15,16 +15,16 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from host import cli
+from host.scratch import Scratch
 
 ROOT = Path(__file__).resolve().parent.parent
-LINK = ("tests/test_link.py",)
+LINK = ("tests/test_link.py", "tests/test_recovery.py", "tests/test_exactly_once.py")
 LIMIT = 300  # seconds: tests that hang have noticed, too
 COPIED = ("fixedpoint", "firmware", "host", "tests", "tools", "pyproject.toml")
 
@@ -219,8 +219,7 @@ def test(tree: Path, tests: tuple[str, ...]) -> str | None:
 def try_out(mutation: Mutation | None) -> tuple[str | None, float]:
     """The test that notices a mutation (None: none does), and seconds. Without a mutation, all tests are run."""
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="shoreline-mutate-") as name:
-        tree = Path(name)
+    with Scratch("mutate") as tree:
         copy(tree)
         if mutation is None:
             noticed = test(tree, tuple(sorted({path for each in MUTATIONS for path in each.tests})))
@@ -250,10 +249,10 @@ def report(chosen: list[Mutation], args: argparse.Namespace) -> int:
     """Try all out, print the table, return the exit code."""
     begun = time.monotonic()
     survived = 0
-    with tempfile.TemporaryDirectory(prefix="shoreline-mutate-") as name:  # first see whether all of them fit
+    with Scratch("mutate") as work:  # first see whether all of them fit
         for n, mutation in enumerate(chosen):
-            copy(Path(name) / str(n))
-            mutate(Path(name) / str(n), mutation)
+            copy(work / str(n))
+            mutate(work / str(n), mutation)
     with ThreadPoolExecutor(args.jobs) as pool:
         untouched = pool.submit(try_out, None)
         results = [(each, pool.submit(try_out, each)) for each in chosen]
