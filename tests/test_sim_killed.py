@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -127,20 +128,24 @@ def learns(run: Path, epochs: int) -> None:
 
 
 def test_a_simulated_board_that_is_killed_is_started_again_and_the_run_ends_the_same(host, tmp_path) -> None:
-    child = host("--twin", "--json", "--rows", "10", "--limit", "400", "--test-limit", "12", "--epochs", "3")
-    for epoch in (1, 2):
+    options = ("--rows", "10", "--limit", "200", "--test-limit", "12", "--epochs", "3")
+    child = host("--twin", "--json", *options)
+    for epoch in (1, 2):  # their ends
         learns(tmp_path / "run", epoch)
         os.kill(child.board(), signal.SIGKILL)
         child.wait_for("process was killed (signal 9); started again", epoch)
     code, out, err = child.end()
     assert code == 0, err
     found = json.loads(out)
-    assert found["twin_checks"] == 1200 and found["reconnects"] >= 1
+    assert found["twin_checks"] == 600 and found["reconnects"] >= 1
     done = subprocess.run(
-        [sys.executable, "-m", "host.simulate", "--json", "--run-dir", "golden", "--rows", "10", "--limit", "400",
-         "--test-limit", "12", "--epochs", "3"],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=SECONDS,
-    )  # fmt: skip
+        [sys.executable, "-m", "host.simulate", "--json", "--run-dir", "golden", *options],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
     wanted = json.loads(done.stdout)
     assert (found["digest"], found["test_accuracy"]) == (wanted["digest"], wanted["test_accuracy"])
 
@@ -206,3 +211,25 @@ def test_any_simulated_board_that_is_killed_is_started_again_on_its_flash() -> N
         transport.close()
         assert found.process.pid != pid and found.trouble == "" and (found.flash / "kept").exists()
     assert len(said) == 1
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_a_machine_without_room_for_another_terminal_is_an_error_in_one_line(monkeypatch, most: int) -> None:
+    real, calls = pty.openpty, []
+
+    def full() -> tuple[int, int]:
+        calls.append(1)
+        if len(calls) == most:
+            raise OSError(28, "No space left on device")
+        return real()
+
+    monkeypatch.setattr(pty, "openpty", full)
+    with pytest.raises(cli.UserError, match=r"cannot start the simulated board.*end other programs"):
+        sim.SimBoard("x64")
+    assert len(calls) == most
+
+
+def test_a_flash_that_cannot_be_a_directory_is_an_error_in_one_line(tmp_path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(cli.UserError, match="cannot write the simulated board's flash"):
+        sim.SimBoard("x64", tmp_path / "file")
