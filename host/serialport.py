@@ -41,14 +41,16 @@ class SerialTransport:
     def __init__(self, port: str, baud: int = 115200, stopped: Callable[[], bool] = lambda: False):
         """Raises UserError if it cannot be opened, with the cause and the way out; Gone if `stopped` meanwhile."""
         self.port = port
-        options = {"baudrate": baud, "timeout": POLL}
+        options: dict[str, float] = {"baudrate": baud, "timeout": POLL}
+        if "://" not in port:
+            options["exclusive"] = True
+        if baud > 0 and not port.startswith("rfc2217:"):  # which has none
+            options["write_timeout"] = STUCK + 10 * wire.MAX_FRAME / baud
 
         def opened() -> serial.SerialBase:
             if baud < 1:
                 raise ValueError(f"not a baud rate: {baud}")
-            stuck = STUCK + 10 * wire.MAX_FRAME / baud
-            exclusive = {} if "://" in port else {"exclusive": True}
-            return serial.serial_for_url(port, write_timeout=stuck, **options, **exclusive)
+            return serial.serial_for_url(port, **options)
 
         try:
             self.serial = patiently(opened, stopped) if "://" in port else opened()

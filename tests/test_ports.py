@@ -1,5 +1,6 @@
 """Ports that are missing, busy, silent, closed by the other end, or asked for what they cannot do."""
 
+import contextlib
 import os
 import pty
 import re
@@ -10,9 +11,11 @@ import threading
 import time
 import tty
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 import serial
+from serial.rfc2217 import PortManager
 
 from host import cli, link, ports, serialport, stream
 from host.link import LinkLost
@@ -160,6 +163,37 @@ def test_a_host_that_does_not_answer_does_not_keep_ctrl_c_waiting(monkeypatch) -
     with pytest.raises(link.Gone):
         serialport.SerialTransport("socket://far.invalid:1", stopped=lambda: time.monotonic() > begun + 0.2)
     held.set()
+
+
+def test_a_board_behind_a_telnet_server_is_reached() -> None:
+    """RFC 2217: the other end is pyserial's own server, with a port that echoes."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        peer = server.accept()[0]
+        with serial.serial_for_url("loop://", timeout=0.01) as port:
+            manager = PortManager(port, SimpleNamespace(write=peer.sendall))
+            peer.settimeout(0.01)
+            while True:
+                with contextlib.suppress(TimeoutError):
+                    if not (data := peer.recv(1000)):
+                        return
+                    port.write(b"".join(manager.filter(data)))
+                if data := port.read(port.in_waiting):
+                    peer.sendall(b"".join(manager.escape(data)))
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    line = serialport.SerialTransport(f"rfc2217://127.0.0.1:{server.getsockname()[1]}")
+    line.write(b"there \0\xff and back")
+    found = b""
+    until = time.monotonic() + SECONDS
+    while len(found) < 17 and time.monotonic() < until:
+        found += line.read(1.0)
+    assert found == b"there \0\xff and back"
+    line.close()
+    thread.join(SECONDS)
+    server.close()
 
 
 def test_a_line_that_takes_no_more_bytes_is_lost_before_ctrl_c_has_to_wait() -> None:
