@@ -161,11 +161,13 @@ class SimBoard:
             if len(self.deaths) >= DEATHS:
                 self.trouble = f"{killed}, {DEATHS} times in {WITHIN:.0f} s; see what kills it (too little memory?)"
                 return
-            self.say(f"{killed}; started again with what is in its flash")
             try:
                 self.reset()
             except cli.UserError as error:
                 self.trouble = str(error)
+                return
+        with contextlib.suppress(OSError, ValueError):  # of a stderr that is closed: the board has to run on
+            self.say(f"{killed}; started again with what is in its flash")
 
     def plug(self) -> None:
         """Connect the cable: the port appears. Raises UserError if the machine has no room for it."""
