@@ -1,4 +1,4 @@
-"""A board that follows a script, on a line whose clock is the script's: what the host does is seen to the millisecond."""
+"""A board that follows a script, on a line whose clock is the script's: what the host does is seen exactly."""
 
 import struct
 from collections.abc import Callable, Iterable
@@ -85,7 +85,7 @@ class Line:
     def write(self, data: bytes) -> None:
         """As Transport.write."""
         receiver, start = wire.Receiver(), 0
-        while 0 <= (start := receiver.take(data, start, len(data))):
+        while (start := receiver.take(data, start, len(data))) >= 0:
             if n := receiver.unseal(wire.NO_KEY):
                 body = bytes(receiver.body[:n])
                 if body[0] == wire.OPEN:
