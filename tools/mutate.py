@@ -40,6 +40,7 @@ class Mutation:
 
 
 DEVICE, WIRE, STORAGE = "firmware/device.py", "firmware/wire.py", "firmware/storage.py"
+CODEC = "firmware/codec.py"
 LINK_PY, BOARD = "host/link.py", "host/board.py"
 
 MUTATIONS = (
@@ -56,7 +57,7 @@ MUTATIONS = (
     Mutation(
         "crc",
         "a frame with a wrong CRC is thrown away",
-        ((WIRE, "<< 8 != self.crc[i]:\n                    n = 0", "<< 8 != self.crc[i]:\n                    n = n"),),
+        ((WIRE, "if crc[0] == RESIDUE[0] and crc[1] == RESIDUE[1]:", "if True:"),),
     ),
     Mutation(
         "session key",
@@ -171,6 +172,36 @@ MUTATIONS = (
         "late write",
         "a board takes parameters only between OPEN and the first COMMIT or RATES",
         ((DEVICE, "if not self.writable:", "if False:"),),
+    ),
+    Mutation(
+        "room",
+        "a board keeps room for the lattice from its start",
+        ((DEVICE, "self.piece = bytearray(RESERVE >> shift)", "self.piece = None"),),
+        ("tests/test_memory.py",),
+    ),
+    Mutation(
+        "idle garbage",
+        "an idle board allocates nothing",
+        ((DEVICE, "for i in range(len(about)):\n            body[i] = about[i]", "body[: len(about)] = bytes(about)"),),
+        ("tests/test_memory.py",),
+    ),
+    Mutation(
+        "second attempt",
+        "an OPEN that found no memory is tried once more after a collection",
+        ((DEVICE, "for _ in range(2):  # what the first attempt", "for _ in range(1):  # what the first attempt"),),
+        ("tests/test_session.py",),
+    ),
+    Mutation(
+        "working",
+        "a board says that it works on an OPEN",
+        ((DEVICE, "self.reply(wire.WORKING_FORMAT, wire.WORKING, session)", "pass"),),
+        ("tests/test_session.py",),
+    ),
+    Mutation(
+        "poll",
+        "a board reads no byte that is not there",
+        ((CODEC, "        more = 0\n        if n < size:", "        more = 1\n        if n < size:"),),
+        ("tests/test_codec.py",),
     ),
     Mutation(
         "twin",
