@@ -95,6 +95,13 @@ def test_a_busy_port_and_a_silent_one_leave_no_run_directory_behind(command, tmp
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("rest", ["127.0.0.1", "127.0.0.1:99999", ":4000", "127.0.0.1:x", "127.0.0.1:0"])
+@pytest.mark.parametrize("scheme", ["socket", "rfc2217"])
+def test_a_url_without_host_or_port_number_is_told_so(scheme: str, rest: str) -> None:
+    with pytest.raises(cli.UserError, match=r"names no host or no port there .*give both"):
+        serialport.SerialTransport(f"{scheme}://{rest}")
+
+
 @pytest.mark.parametrize("baud", [-1, 0, 2**40])
 def test_a_rate_that_no_port_takes_is_named(command, baud: int) -> None:
     master, slave = pty.openpty()
