@@ -1,7 +1,9 @@
 """Finding a board, losing it and waiting for it: what is an error at once, what is waited for, and what is said."""
 
+import struct
 import types
 from collections.abc import Callable
+from zlib import crc32
 
 import pytest
 from scripted_board import Answers, Line, hello, small, state
@@ -225,13 +227,35 @@ def test_ctrl_c_ends_every_wait_within_a_second(scene, where: str) -> None:
     assert pressed <= play.line.now < pressed + 1
 
 
-def test_after_ctrl_c_a_board_that_answers_is_still_saved(scene) -> None:
+def test_parameters_that_were_read_are_saved_even_if_the_board_does_not_say_that_it_saved_them(scene) -> None:
+    """Ctrl-C, and a board that goes away, or takes long, when it is to write its own checkpoint."""
+    play = scene()
+    play.learner.ready()
+    words = 4 * play.learner.config.rows * play.learner.config.cols
+
+    def answers(kind: int, n: int) -> Answers:
+        tag = play.line.last[1]
+        if kind == wire.READ:
+            _, _, first, count = struct.unpack(wire.READ_FORMAT, play.line.last)
+            return [(0.01, struct.pack(wire.READ_FORMAT, wire.WORDS, tag, first, count) + bytes(4 * count))]
+        if kind == wire.QUERY:
+            return [(0.01, struct.pack(wire.STATE_FORMAT, wire.STATE, tag, 0, crc32(bytes(4 * words + 4)), 0))]
+        assert kind == wire.CHECKPOINT
+        play.stopped = True
+        return []
+
+    play.line.answers = answers
+    begun = play.line.now
+    assert play.learner.params().size == words
+    assert play.learner.known[1] == 0 and play.learner.known[0] is not None
+    assert play.line.now - begun < 1.5
+
+
+def test_after_ctrl_c_an_answer_that_takes_its_time_is_still_taken(scene) -> None:
     play = scene()
     play.learner.ready()
     play.stopped = True
-    play.line.answers = lambda kind, n: []
-    assert play.learner.link.stopped()
     begun = play.line.now
-    play.line.later(0.4, state())  # as of a board that takes its time
-    assert play.learner.link.receive(1.5) == state()
+    play.line.later(0.4, state())
+    assert play.learner.link.receive(link.ANSWER) == state()
     assert play.line.now == begun + 0.4
