@@ -95,8 +95,8 @@ def train(args: argparse.Namespace) -> dict[str, object]:
     config, data = plan_run(args, "fixed")
 
     def work(learner: BoardLearner, status: cli.Interrupt) -> dict[str, object]:
-        if not args.resume:
-            learner.ready(opened=False)  # a board that is not there shall leave no directory behind
+        if not args.resume:  # a board that is not there, or refuses, shall leave no directory behind
+            learner.ready(opened=not (args.run_dir and args.run_dir.exists()))
         directory = run_directory(args, config)
         learner.directory = directory.path
         run = Run(config, data, learner, directory)
