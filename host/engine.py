@@ -18,7 +18,7 @@ from host.config import Config
 from host.heartbeat import heartbeat
 from host.run import digest
 
-KERNELS = ("derive", "feed", "forward", "readout", "error", "backward", "update")
+KERNELS = ("draw", "derive", "feed", "forward", "readout", "error", "backward", "update")
 
 
 def int32_words(n: int) -> np.ndarray:

@@ -5,12 +5,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from interpreters import interpreter
+from prompt_board import BOOT, PromptBoard
 
 from firmware import selftest
 from host import install
 from host.link import Link
 from host.serialport import SerialTransport
-from tests.test_image import BOOT, PromptBoard, interpreter
 from tools import image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,10 +38,7 @@ real.modules["sys"] = Sys()
 class PlainBoard(PromptBoard):
     """A PromptBoard without machine code."""
 
-    def _install(self, heap: str) -> list[str]:
-        command = super()._install(heap)
-        (self.flash / "boot.py").write_text(NO_EMITTER + BOOT)
-        return command
+    boot = NO_EMITTER + BOOT
 
 
 def test_board_without_machine_code_gets_the_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from interpreters import interpreter
 
 from host import dataset, lanes
 from host.cli import UserError
@@ -107,13 +108,6 @@ def execute(interpreter: list[str], job: Path, engine: Path) -> list[str]:
     done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout[-200:] + done.stderr
     return done.stdout.splitlines()
-
-
-def interpreter(arch: str) -> list[str]:
-    try:
-        return lanes.command(arch)
-    except UserError as error:
-        pytest.skip(str(error))
 
 
 @cache

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,12 @@ BOARD = ENGINE | {"gc", "os", "select", "struct", "sys", "time"}
 # What the host side needs beside Python itself: by package, as installed or only where one command uses it.
 INSTALLED = {"host": {"numpy", "numba", "serial", "tqdm"}, "tools": {"numpy", "tqdm", "littlefs"}}
 
-# Which packages a package may import. host starts the tools that build a board's image, tools measure the host's code.
+# Which packages a package may import. host starts the tools that build a board's image as programs; tools measure the
+# host's code.
 MAY_IMPORT = {
     "fixedpoint": {"fixedpoint"},
     "firmware": {"fixedpoint", "firmware"},
-    "host": {"fixedpoint", "firmware", "host", "tools"},
+    "host": {"fixedpoint", "firmware", "host"},
     "tools": {"fixedpoint", "firmware", "host", "tools"},
 }
 
@@ -33,13 +35,18 @@ def sources(package: str) -> list[Path]:
 
 
 def imports(path: Path) -> Iterator[tuple[int, str]]:
-    """Line and first name of every import, wherever in the file it is."""
+    """Line and whole name of everything that is imported, wherever in the file it is: `from a.b import c` is a.b.c."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name.split(".")[0]) for alias in node.names)
+            yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}, line {node.lineno}: imports are absolute"
-            yield node.lineno, str(node.module).split(".")[0]
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def packages(path: Path) -> set[str]:
+    """The packages that a file imports, by their first name."""
+    return {name.split(".")[0] for _, name in imports(path)}
 
 
 def strangers(package: str, allowed: set[str]) -> list[str]:
@@ -47,8 +54,13 @@ def strangers(package: str, allowed: set[str]) -> list[str]:
         f"{path.relative_to(ROOT)}, line {line}: {name}"
         for path in sources(package)
         for line, name in imports(path)
-        if name not in allowed
+        if name.split(".")[0] not in allowed
     ]
+
+
+def dotted(path: Path) -> str:
+    """The name by which a module or package is imported."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
 def test_engine_imports_nothing_that_micropython_lacks():
@@ -79,15 +91,43 @@ def test_engine_knows_no_floats_and_no_true_division():
 
 
 def test_oracle_shares_nothing_with_the_engine():
-    assert {name for _, name in imports(ROOT / "host" / "oracle.py")} == {"collections", "numpy"}
+    assert packages(ROOT / "host" / "oracle.py") == {"collections", "numpy"}
+
+
+def test_modules_do_not_import_each_other_in_a_circle():
+    """Not even from within a function."""
+    modules = {dotted(path): path for package in PACKAGES for path in sources(package)}
+    graph = {
+        module: {name if name in modules else name.rpartition(".")[0] for _, name in imports(path)} & modules.keys()
+        for module, path in modules.items()
+    }
+    assert {"host.link", "tools.faults.world"} <= graph["tools.faults.episode"], "rooms are walked, too"
+    graph["host.engine"].remove("host.checked")  # the one there is: for the checked kernels, when they are asked for
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+
+
+def test_packages_are_doors_and_rooms_have_no_rooms():
+    """Whoever needs one room gets that one: a package itself imports nothing, and there is one level of rooms."""
+    for package in PACKAGES:
+        for path in sources(package):
+            assert len(path.relative_to(ROOT).parts) <= 3, f"{path.relative_to(ROOT)} is a room in a room"
+            assert path.name != "__init__.py" or not packages(path), f"{path.relative_to(ROOT)} imports something"
 
 
 def test_packages_of_the_distribution_are_the_ones_there_are():
+    """With the packages in them, and the files of data that lie beside the modules."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert sorted(project["tool"]["setuptools"]["packages"]) == sorted(PACKAGES)
+    setuptools = project["tool"]["setuptools"]
+    assert setuptools["packages"] == {
+        "find": {"include": [f"{package}*" for package in PACKAGES], "namespaces": False}
+    }, "found by their __init__.py"
     for package in PACKAGES:
-        assert (ROOT / package / "__init__.py").exists()
-        assert not [p for p in sources(package) if p.parent != ROOT / package], "flat: no packages in packages"
+        for folder in {ROOT / package, *(path.parent for path in sources(package))}:
+            assert (folder / "__init__.py").exists(), f"{folder.relative_to(ROOT)} would not be installed"
+        for path in (path for path in (ROOT / package).rglob("*") if path.is_file()):
+            if path.suffix not in (".py", ".pyc", ".md"):
+                covered = any(path.match(pattern) for pattern in setuptools["package-data"]["*"])
+                assert covered, f"{path.relative_to(ROOT)} would not be installed"
     names = {requirement.split(">")[0].split(";")[0] for requirement in project["project"]["dependencies"]}
     assert {"numpy", "numba", "pyserial", "tqdm"} <= names
 

@@ -357,8 +357,8 @@ def test_formula_of_the_largest_eta_is_the_l1_norm_of_the_response():
 
 def test_eta_has_room_for_its_largest_value_at_every_l():
     # (|wL| + |wT|) 2**fine <= 16.0 (65536 as Q12 operands; wT >> gain rounds down: 2**fine <= 16 more), in Q11; in
-    # LSB the integers differ from the exact recursion by 4 at most (test_kernels.py). It has to fit 16 bits as a factor
-    # of c and d, and its accumulator, 15 bits longer, 31.
+    # LSB the integers differ from the exact recursion by 4 at most (test_backward.py). It has to fit 16 bits as a
+    # factor of c and d, and its accumulator, 15 bits longer, 31.
     worst = largest_eta(*reachable()).max()
     assert worst == pytest.approx(2 / np.e, rel=0.005)  # exactly that at every l, but for the tables
     assert worst * (65536 + 16) / 4096 * 2048 + 4 < 12 * 2048 < 32767

@@ -6,25 +6,13 @@ The power cuts run in MicroPython, with its own littlefs and FAT on a block devi
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from host import lanes
-from host.cli import UserError
+from interpreters import interpreter
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def interpreter(arch: str) -> list[str]:
-    if arch == "cpython":
-        return [sys.executable]
-    try:
-        return lanes.command(arch)
-    except UserError as error:
-        pytest.skip(str(error))
 
 
 def run(script: str, job: dict[str, Any], arch: str = "x64", firmware: Path = ROOT) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from host import cli
 from host.scratch import Scratch
 
 ROOT = Path(__file__).resolve().parent.parent
-LINK = ("tests/test_link.py",)
+LINK = ("tests/test_link.py", "tests/test_recovery.py", "tests/test_exactly_once.py")
 LIMIT = 300  # seconds: tests that hang have noticed, too
 COPIED = ("fixedpoint", "firmware", "host", "tests", "tools", "pyproject.toml")
 

@@ -38,7 +38,11 @@ from host import cli
 from host.scratch import Scratch
 from host.serialport import SerialTransport
 from host.sim import ARCHITECTURES, SimBoard
-from tools.faults import Episode, Golden, Injector, Killed, Violation, changed, play, segments, small
+from tools.faults.changed import changed, segments
+from tools.faults.episode import Episode, play
+from tools.faults.golden import Golden, Violation, small
+from tools.faults.injector import Injector
+from tools.faults.world import Killed
 
 IN_PROCESS, THROUGH_PTY = 1_000_000, 10_000  # faults, unless told otherwise
 PER_RUN = {False: 1500, True: 300}  # at the most: a run must come to its end, too

@@ -1,0 +1,75 @@
+"""The executors of the kernels against each other, and against the chip's order: the same bits."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kernel_bench import assert_same_state, noise_lattice
+from time_major import TimeMajor
+
+from fixedpoint import kernels
+from fixedpoint.lattice import CELL, MAX_GAIN
+from host import dataset
+from host.config import PRESETS, configure, prepare
+from host.engine import executor
+
+
+@settings(max_examples=25)
+@given(
+    st.integers(1, 5), st.integers(1, 5), st.integers(1, 12), st.integers(0, MAX_GAIN), st.integers(0, 2**31), st.data()
+)
+def test_stepping_all_cells_together_gives_the_same_bits(rows, cols, steps, gain, seed, data):
+    lattice = noise_lattice(rows, cols, steps, gain, seed)
+    together = TimeMajor(lattice)
+    for _ in range(2):
+        pixels = data.draw(st.binary(min_size=rows * steps, max_size=rows * steps))
+        label = data.draw(st.integers(0, cols - 1))
+        lattice.train(pixels, label)
+        together.train(pixels, label)
+        assert lattice.z[:cols].tolist() == together.logits and lattice.z[cols:].tolist() == together.delta
+        for p, place in enumerate(together.places):
+            start = p * CELL + kernels._EXPONENT
+            assert lattice.m[start : start + 5].tolist() == [together.exponents[place], *together.gradient[place]]
+        assert lattice.w.tolist() == [v for cell in together.w for v in cell]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_stepping_all_cells_together_gives_the_same_bits_on_digits(preset):
+    data = dataset.load()
+    config = configure(data, preset, 1, 1)
+    lattice = config.lattice()
+    lattice.set_rates(config.rates(0))
+    together = TimeMajor(lattice)
+    for image, label in zip(data.train_images[:2], data.train_labels.tolist(), strict=False):
+        lattice.train(image.tobytes(), label)
+        together.train(image.tobytes(), label)
+        assert lattice.w.tolist() == [v for cell in together.w for v in cell]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(("rows", "cols", "images"), [(28, 10, 50), (28, 13, 20), (9, 10, 50)])
+def test_numba_and_python_agree_in_every_word_after_every_image(preset, rows, cols, images):
+    data = dataset.load()
+    config = configure(data, preset, 1, 1, rows, cols)
+    data = prepare(data, config)
+    lattices = [config.lattice(**executor(name)) for name in ("python", "numba")]
+    for image, label in zip(data.train_images[:images], data.train_labels.tolist(), strict=False):
+        for lattice in lattices:
+            lattice.set_rates(config.rates(0))
+            lattice.train(image.tobytes(), label)
+        assert_same_state(*lattices)
+    assert lattices[0].digest() == lattices[1].digest()
+
+
+@pytest.mark.parametrize(
+    ("rows", "cols", "steps"), [(1, 1, 1), (1, 1, 28), (1, 5, 28), (5, 1, 28), (64, 64, 28), (3, 2, 1023)]
+)
+def test_all_sizes_train_alike_under_python_and_numba(rows, cols, steps):
+    lattices = [noise_lattice(rows, cols, steps, 0, 5, **executor(name)) for name in ("python", "numba")]
+    before = lattices[0].w.tolist()
+    pixels = np.random.default_rng(6).integers(0, 256, rows * steps, np.uint8).tobytes()
+    wrong = (lattices[0].predict(pixels) + 1) % cols
+    for lattice in lattices:
+        lattice.train(pixels, wrong)
+    assert_same_state(*lattices)
+    assert cols == 1 or lattices[0].w.tolist() != before  # a single class leaves nothing to learn

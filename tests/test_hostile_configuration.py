@@ -1,0 +1,86 @@
+"""Whatever configuration OPEN names: it is refused, or it works within the engine's formats."""
+
+from typing import Any
+
+import pytest
+from bare_board import Board
+from frames import BOUNDS, INIT, golden, open_body, rates_body, result, rows_body, state
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from firmware import wire
+
+BAD: list[tuple[str, Any]] = [
+    *[("rows", x) for x in (0, 65, 128, 255)],
+    *[("cols", x) for x in (0, 65, 128, 255)],
+    *[("steps", x) for x in (0, 257, 1023, 1024, 65535)],  # rows from 256 on have no number on the wire
+    *[("scale", x) for x in (0, 4113, 65535)],
+    *[("gain", x) for x in (5, 255)],
+    *[("bits", x) for x in (0, 2, 3, 5, 7, 16, 255)],
+    *[("bounds", (*BOUNDS[: 2 * k], 5, 4, *BOUNDS[2 * k + 2 :])) for k in range(3)],
+    ("bounds", (-32768, -16385, *BOUNDS[2:])),  # below the tables' domain
+    ("bounds", (24576, 32767, *BOUNDS[2:])),  # above it
+    *[("init", (*INIT[:k], 32767, *INIT[k + 1 :])) for k in (1, 4, 8)],  # beyond 32 bits
+    *[("init", (*INIT[:k], -32768, *INIT[k + 1 :])) for k in (1, 4, 8)],
+]
+
+
+@pytest.mark.parametrize("field, value", BAD)
+def test_each_bad_field_is_refused(field: str, value: Any) -> None:
+    board = Board()
+    board.attach()
+    assert board.refused(open_body(**{field: value}))[0] == wire.BAD_CONFIG
+    board.begin(1)
+    assert board.digest() == golden(1)[0]
+
+
+edges16 = st.sampled_from((-32768, -16385, -16384, -1, 0, 1, 16383, 24575, 24576, 32767)) | st.integers(-32768, 32767)
+configurations = st.fixed_dictionaries(
+    {
+        "rows": st.integers(0, 12) | st.integers(0, 255),
+        "cols": st.integers(0, 12) | st.integers(0, 255),
+        "steps": st.integers(0, 12) | st.integers(0, 65535),
+        "scale": st.sampled_from((0, 1, 2570, 4112, 4113, 65535)),
+        "gain": st.integers(0, 5),
+        "bits": st.sampled_from((0, 1, 4, 8, 9)),
+        "session": st.integers(0, 2**32 - 1),
+        "seed": st.integers(0, 2**32 - 1),
+        "init": st.tuples(*[edges16] * 9),
+        "bounds": st.tuples(*[edges16] * 6),
+        "flags": st.integers(0, 255),
+        "conversation": st.integers(0, 2**32 - 1),
+    }
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(configurations, st.binary(min_size=8, max_size=8))
+def test_any_configuration_is_refused_or_works(numbers: dict[str, Any], noise: bytes) -> None:
+    """Whatever OPEN says: refused, or trained with the steepest rates without leaving the formats."""
+    if numbers["rows"] <= 64 and numbers["cols"] <= 64 and numbers["steps"] <= 256:
+        while numbers["rows"] * numbers["cols"] * numbers["steps"] > 600:  # a large one would take its time, no more
+            numbers = {**numbers, "rows": (numbers["rows"] + 1) // 2, "steps": (numbers["steps"] + 1) // 2}
+    board = Board()
+    board.attach()
+    board.key = numbers["session"] ^ numbers["conversation"]
+    answer = board.ask(open_body(**numbers))
+    if answer[0] == wire.REFUSED:
+        assert answer[1] == wire.BAD_CONFIG
+        assert board.device.lattice is None
+    else:
+        rows, cols, steps, bits = (numbers[name] for name in ("rows", "cols", "steps", "bits"))
+        assert state(answer)[0] == 0
+        board.ask(rates_body(0, ((32767, 14),) * 3))
+        count = (rows * bits + 7) // 8
+        for step in range(2):
+            for row in range(steps):
+                data = (noise * count)[row : row + count].ljust(count, b"\xff")
+                answer = board.ask(rows_body(wire.TRAIN, step, row, 1, step % cols, data))
+            assert result(answer)[0] == step + 1
+        low, high = board.device.lattice.rule[2::4], board.device.lattice.rule[3::4]
+        assert all(low[i % 4] <= w <= high[i % 4] for i, w in enumerate(board.device.lattice.w))
+        assert -(4 << 26) <= low[0] <= high[0] < 6 << 26
+    board.open(flags=wire.FLAG_REPLACE)
+    board.ask(rates_body(0))
+    board.train()
+    assert board.digest() == golden(1)[0]
