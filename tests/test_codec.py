@@ -9,6 +9,7 @@ import sys
 import zlib
 from array import array
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -161,7 +162,7 @@ def test_fill_takes_what_is_there_and_no_more(data: bytes, pauses: set[int], siz
 
     one, expected = bytearray(1), []
     cuts = [0, *sorted(pause for pause in pauses if pause < len(data)), len(data)]
-    for first, end in zip(cuts, cuts[1:], strict=False):
+    for first, end in pairwise(cuts):
         expected += [data[i : min(i + size, end)] for i in range(first, end, size)]
     for part in expected:
         buffer = bytearray(size + 1)

@@ -124,8 +124,8 @@ def test_packages_of_the_distribution_are_the_ones_there_are():
     for package in PACKAGES:
         for folder in {ROOT / package, *(path.parent for path in sources(package))}:
             assert (folder / "__init__.py").exists(), f"{folder.relative_to(ROOT)} would not be installed"
-        for path in (path for path in (ROOT / package).rglob("*") if path.is_file()):
-            if path.suffix not in (".py", ".pyc", ".md"):
+        for path in (ROOT / package).rglob("*"):
+            if path.is_file() and path.suffix not in (".py", ".md") and path.parent.name != "__pycache__":
                 covered = any(path.match(pattern) for pattern in setuptools["package-data"]["*"])
                 assert covered, f"{path.relative_to(ROOT)} would not be installed"
     names = {requirement.split(">")[0].split(";")[0] for requirement in project["project"]["dependencies"]}

@@ -118,11 +118,11 @@ def run(arch: str, boards: dict[str, Path], directory: Path, **job: Any) -> tupl
         argv = lanes.command(arch)
     except UserError as error:
         pytest.skip(str(error))
-    job = {"before": [], "garbage": 0, "holes": 0, "idle": 0, "root": f"{directory}/"} | job
+    job = {"before": [], "garbage": 0, "holes": 0, "idle": 0, "root": f"{directory}/", "heap": HEAP} | job
     job |= {part: [list(chunk) for chunk in job[part]] for part in ("before", "after")}
     job["after"].append(list(frame(bytes([wire.EXIT]))))
     (directory / "job").write_text(json.dumps(job))
-    argv = [*argv, "-X", f"heapsize={HEAP}", str(boards[arch].parent / "run.py"), str(boards[arch])]
+    argv = [*argv, "-X", f"heapsize={job['heap']}", str(boards[arch].parent / "run.py"), str(boards[arch])]
     done = subprocess.run([*argv, str(directory / "job")], capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
     key = SESSION ^ CONVERSATION
@@ -174,6 +174,20 @@ def test_open_finds_room_after_another_session(
     before.append(frame(struct.pack(wire.ASK_FORMAT, wire.CHECKPOINT, 2), key))
     before += [frame(struct.pack(wire.READ_FORMAT, wire.READ, 3, 56 * i, 56), key) for i in range(7)]
     sweep(arch, step, 0, boards, tmp_path, usual, before=before)
+
+
+@pytest.mark.parametrize("heap, fits", [("112k", False), ("144k", True)])
+def test_a_smaller_board_starts_and_takes_what_fits(
+    heap: str, fits: bool, boards: dict[str, Path], tmp_path: Path, usual: Any
+) -> None:
+    """The room that is kept is never what the firmware itself needs."""
+    data = load()
+    config = configure(data, "article", 2, 1, rows=9, cols=12)
+    small = session(config, prepare(data, config).train_images[0], wire.FLAG_REPLACE)
+    bodies, _ = run("i386", boards, tmp_path, before=usual[0], after=small, heap=heap, garbage=50)
+    assert (wire.REFUSED in [body[0] for body in bodies]) == (not fits)
+    assert [body[0] for body in bodies].count(wire.RESULT) == 1 + fits
+    assert bodies[-1][0] == wire.RESULT
 
 
 @pytest.mark.slow

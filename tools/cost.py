@@ -22,8 +22,6 @@ import re
 import shutil
 import struct
 import subprocess
-import sys
-import tempfile
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -33,7 +31,9 @@ from host import cli, dataset, lanes
 from host.board import open_body
 from host.cli import UserError
 from host.config import configure, prepare
+from host.heartbeat import say
 from host.link import OVERHEAD, image_frames
+from host.scratch import Scratch
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = Path(__file__).with_name("count_plugin.c")
@@ -354,34 +354,29 @@ def memory(job: Job) -> dict[str, int]:
     }
 
 
-def say(text: str) -> None:
-    """Progress: a count takes some seconds."""
-    print(f"cost: {text}", file=sys.stderr, flush=True)
-
-
 def measure(images: int) -> dict[str, Any]:
     """All there is to know; a part that cannot be measured here is {"missing": why}. Raises UserError if none can."""
-    with tempfile.TemporaryDirectory() as directory:
-        job = Job(Path(directory), images)
+    with Scratch("cost") as directory:
+        job = Job(directory, images)
         result: dict[str, Any] = {"cells": job.cells, "steps": job.steps, "images": images, "mhz": MHZ}
         try:
-            say("RP2040's code: the training step, pass by pass")
+            say("cost: RP2040's code: the training step, pass by pass")
             argv = counter(job)
             result["arm"] = table(split(*count_arm(job, argv)), job, made=True)
             result["arm"]["ms"] = round(result["arm"]["image"]["cycles"] / (MHZ * 1000), 1)
-            say("RP2040's code: the whole image, through the firmware")
+            say("cost: RP2040's code: the whole image, through the firmware")
             result |= whole(*count_board(job, argv), job)
             step, image = result["arm"]["image"]["cycles"], result["whole_image"]["cycles"]
             result["training_step"] = {"cycles": step}
             result["link"] = {"cycles": image - step}
             result["ratio"] = round(image / step, 3)
             result["images_per_second"] = round(MHZ * 1e6 / image, 2)
-            say("memory")
+            say("cost: memory")
             result["bytes"] = memory(job)
         except UserError as error:
             result["arm"] = result["bytes"] = {"missing": str(error)}
         try:
-            say("x86-64 native code: the training step, pass by pass")
+            say("cost: x86-64 native code: the training step, pass by pass")
             result["x64"] = table(split(*count_x64(job)), job, made=False)
         except UserError as error:
             result["x64"] = {"missing": str(error)}

@@ -41,6 +41,7 @@ class Mutation:
 
 
 DEVICE, WIRE, STORAGE = "firmware/device.py", "firmware/wire.py", "firmware/storage.py"
+CODEC = "firmware/codec.py"
 LINK_PY, BOARD = "host/link.py", "host/board.py"
 
 MUTATIONS = (
@@ -172,6 +173,36 @@ MUTATIONS = (
         "late write",
         "a board takes parameters only between OPEN and the first COMMIT or RATES",
         ((DEVICE, "if not self.writable:", "if False:"),),
+    ),
+    Mutation(
+        "room",
+        "a board keeps room for the lattice from its start",
+        ((DEVICE, "self.piece = bytearray(RESERVE >> shift)", "self.piece = None"),),
+        ("tests/test_memory.py",),
+    ),
+    Mutation(
+        "idle garbage",
+        "an idle board allocates nothing",
+        ((DEVICE, "for i in range(len(about)):\n            body[i] = about[i]", "body[: len(about)] = bytes(about)"),),
+        ("tests/test_memory.py",),
+    ),
+    Mutation(
+        "second attempt",
+        "an OPEN that found no memory is tried once more after a collection",
+        ((DEVICE, "for _ in range(2):  # what the first attempt", "for _ in range(1):  # what the first attempt"),),
+        ("tests/test_session.py",),
+    ),
+    Mutation(
+        "working",
+        "a board says that it works on an OPEN",
+        ((DEVICE, "self.reply(wire.WORKING_FORMAT, wire.WORKING, session)", "pass"),),
+        ("tests/test_session.py",),
+    ),
+    Mutation(
+        "poll",
+        "a board reads no byte that is not there",
+        ((CODEC, "        more = 0\n        if n < size:", "        more = 1\n        if n < size:"),),
+        ("tests/test_codec.py",),
     ),
     Mutation(
         "twin",
