@@ -53,7 +53,7 @@ def test_mutate_says_how_far_it_is(run: Callable, monkeypatch: pytest.MonkeyPatc
     said = threading.Event()
 
     def hear(text: str) -> None:
-        if text == "mutate: 1 of 2 runs of the tests have ended":
+        if text.startswith("mutate: 1 of 2 runs of the tests have ended"):
             said.set()
 
     def try_out(mutation: mutate.Mutation | None) -> tuple[str | None, float]:

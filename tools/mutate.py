@@ -288,7 +288,8 @@ def report(chosen: list[Mutation], args: argparse.Namespace) -> int:
     futures: list[Future] = []
 
     def so_far() -> str:
-        return f"mutate: {sum(map(Future.done, futures))} of {len(futures)} runs of the tests have ended"
+        ended = sum(map(Future.done, futures))
+        return f"mutate: {ended} of {len(futures)} runs of the tests have ended after {time.monotonic() - begun:.0f} s"
 
     with heartbeat(so_far), ThreadPoolExecutor(args.jobs) as pool:
         untouched = pool.submit(try_out, None)
