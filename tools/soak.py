@@ -37,7 +37,7 @@ from firmware import storage, wire
 from fixedpoint.lattice import words
 from host import cli
 from host.heartbeat import heartbeat
-from host.scratch import Scratch
+from host.scratch import Scratch, place
 from host.serialport import SerialTransport
 from host.sim import ARCHITECTURES, SimBoard
 from tools.faults.changed import changed, segments
@@ -390,6 +390,7 @@ def main() -> int:
     wanted = args.faults if args.faults is not None else THROUGH_PTY if args.pty else IN_PROCESS
     if wanted < 1:
         raise cli.UserError(f"--faults {wanted}: choose at least 1")
+    place()  # a run without one would count as a failure of the code under test
     total = Total(wanted)
     with cli.Interrupt() as status, heartbeat(total.so_far):
         failed = through_pty(args.seed, total, status, args.arch) if args.pty else in_process(args.seed, total, status)
