@@ -90,6 +90,21 @@ def decode(frame: ptr8, n: int) -> int:
     return k
 
 
+def put32(body: ptr8, at: int, value: int):
+    """Write 0 <= value < 2**30 at body[at:at+4]."""
+    body[at] = value & 255
+    body[at + 1] = (value >> 8) & 255
+    body[at + 2] = (value >> 16) & 255
+    body[at + 3] = (value >> 24) & 255
+
+
+def get32(body: ptr8, at: int) -> int:
+    """Read a number below 2**30 from body[at:at+4]; a larger one becomes -1 (it would allocate on a chip)."""
+    if body[at + 3] >= 64:
+        return 0 - 1
+    return body[at] | (body[at + 1] << 8) | (body[at + 2] << 16) | (body[at + 3] << 24)
+
+
 def take(chunk: ptr8, start: int, end: int, frame: ptr8, length: ptr16) -> int:
     """Move chunk[start:end] to the end of frame up to a delimiter; return the index behind it, or -1 if none came.
 
@@ -107,6 +122,25 @@ def take(chunk: ptr8, start: int, end: int, frame: ptr8, length: ptr16) -> int:
             n = n + 1
     length[0] = n
     return 0 - 1
+
+
+def fill(buffer: ptr8, size: int, byte: ptr8, one, readinto, ipoll) -> int:
+    """Fill buffer with the bytes that are there, at least one and at most `size`; return how many.
+
+    readinto(one) waits for a byte and puts it into `one`, of which `byte` is the pointer; ipoll(0) has an item for each
+    stream that can be read at once. Byte by byte, because MicroPython's stdin has no read that returns what is there.
+    """
+    n = 0
+    more = 1
+    while more:
+        readinto(one)
+        buffer[n] = byte[0]
+        n = n + 1
+        more = 0
+        if n < size:
+            for _ in ipoll(0):
+                more = 1
+    return n
 
 
 def stretch(packed: ptr8, offset: int, pixels: ptr8, n: int, bits: int):

@@ -18,6 +18,37 @@ from fixedpoint.lattice import Lattice
 VERSION = (0, 1, 0)  # of the firmware
 ENOMEM = 12
 MAX_STEPS = 256  # rows that the frames' row numbers can name
+COUNT = 0x3FFFFFFF  # counters wrap here: beyond it every new value would allocate on a 32-bit chip
+RESERVE = 72 * 1024  # bytes: a lattice of 28 x 10 cells takes 63 KB, of which one array 35 KB
+SPARE = 12 * 1024  # and what the self-test and the answers need beside it
+
+
+class Reserve:
+    """One piece of memory that OPEN gives back to the heap, so that the lattice's arrays find room.
+
+    Taken early: a heap that has been in use for long may have its free memory in many small holes. An object of its
+    own, because MicroPython's collector keeps what a word anywhere on the stack still points to.
+    """
+
+    def __init__(self):
+        self.take()
+
+    def take(self):
+        """Lay it down, smaller where there is no room for all of it."""
+        self.piece = None
+        gc.collect()
+        for shift in range(4):
+            try:
+                self.piece = bytearray(RESERVE >> shift)
+                bytearray(SPARE)
+                return
+            except MemoryError:
+                self.piece = None
+
+    def drop(self):
+        """Give it back."""
+        self.piece = None
+        gc.collect()
 
 
 class Device:
@@ -25,10 +56,13 @@ class Device:
 
     window: bytes that the board's input can hold while it computes. digest, golden: self-test, found and wanted.
     root: prefix of the checkpoint's name. kernels: options of Lattice. elapsed(now, before): the time between two
-    readings of the clock. on_attach(): a host has come.
+    readings of the clock. on_attach(): a host has come. room: a Reserve.
     """
 
-    def __init__(self, send, micros, window, digest, golden, root="", kernels=None, elapsed=None, on_attach=None):
+    def __init__(
+        self, send, micros, window, digest, golden, root="", kernels=None, elapsed=None, on_attach=None, room=None
+    ):
+        self.room = room or Reserve()
         self.send, self.micros, self.window, self.root = send, micros, window, root
         self.elapsed = elapsed or (lambda now, before: (now - before) & 0x3FFFFFFF)
         self.on_attach = on_attach or (lambda: None)
@@ -47,7 +81,9 @@ class Device:
         self.opened = b""  # by this OPEN
         self.tag = 0  # of the request that is being answered
         self.leave = False  # EXIT came
+        self.about = bytearray(struct.calcsize(wire.HELLO_FORMAT))
         self.forget()
+        self.introduce()
 
     def forget(self):
         """Drop all that belongs to the image under way and to the last results."""
@@ -91,7 +127,7 @@ class Device:
         elif kind == wire.STATISTICS:
             self.counters[0] = gc.mem_free() if hasattr(gc, "mem_free") else 0
             self.counters[8], self.counters[9] = self.receiver.damaged, self.receiver.overlong
-            self.reply(wire.COUNTERS_FORMAT, wire.COUNTERS, *[x & 0xFFFFFFFF for x in self.counters])
+            self.reply(wire.COUNTERS_FORMAT, wire.COUNTERS, *[x & COUNT for x in self.counters])
         elif not self.open or n < 2:
             return
         self.tag = body[1]
@@ -116,7 +152,7 @@ class Device:
     def image(self, body, n, kind):
         """TRAIN, TEST: take rows if they are the next ones, and make the step when the last has come."""
         lattice = self.lattice
-        sequence = wire.get32(body, 1)
+        sequence = codec.get32(body, 1)
         first, count, label = body[5], body[6], body[7] & 0x7F
         training = kind == wire.TRAIN
         if training:
@@ -152,8 +188,7 @@ class Device:
             return self.ack(kind, sequence if sequence > 0 else 0, wire.FLAG_REFUSED)
         self.counters[6] += 1
         codec.stretch(body, wire.HEADER, self.pixels, pixels, self.bits)
-        for i in range(count):
-            lattice.row(self.pixels, i * lattice.rows)
+        lattice.row(self.pixels, 0, count)
         begun = self.micros()
         if lattice.arrived < lattice.steps:
             self.ack(kind, sequence, 0)  # first the host, then the work: the next rows travel meanwhile
@@ -177,7 +212,7 @@ class Device:
         """ACK: which image and which of its rows are wanted next, and how many bytes may be under way."""
         body = self.sender.body
         body[0], body[1] = wire.ACK, kind
-        wire.put32(body, 2, sequence)
+        codec.put32(body, 2, sequence)
         body[6] = self.lattice.arrived if kind == self.kind and (kind == wire.TRAIN or sequence == self.test) else 0
         body[7] = flags | (wire.FLAG_RATES if self.rates else 0)
         body[8], body[9] = self.window & 255, self.window >> 8
@@ -188,12 +223,12 @@ class Device:
         body = self.sender.body
         body[0] = kind
         if kind == wire.RESULT:
-            wire.put32(body, 1, self.lattice.step)
+            codec.put32(body, 1, self.lattice.step)
             body[5], body[6] = self.label, self.prediction
         else:
-            wire.put32(body, 1, self.tested)
+            codec.put32(body, 1, self.tested)
             body[5], body[6] = self.test_label, self.test_prediction
-        wire.put32(body, 7, self.counters[3] if kind == wire.RESULT else self.test_time)
+        codec.put32(body, 7, self.counters[3] if kind == wire.RESULT else self.test_time)
         for i in range(11, 15):
             body[i] = 0
         if kind == wire.RESULT and self.digest:
@@ -211,20 +246,22 @@ class Device:
         struct.pack_into(form, self.sender.body, 0, *values)
         self.transmit(struct.calcsize(form))
 
+    def introduce(self):
+        """Prepare the HELLO: all that changes seldom."""
+        session, step = (self.saved or (0, 0))[:2]
+        flags = (wire.FLAG_CHECKPOINT if self.saved else 0) | (wire.FLAG_SELF_TEST_FAILED if self.failed else 0)
+        who = flags, self.window, mpy(), 0, self.self_test, self.session, 0, session, step
+        struct.pack_into(wire.HELLO_FORMAT, self.about, 0, wire.HELLO, wire.VERSION, *VERSION, *who)
+
     def hello(self):
-        """HELLO: who and what is here. Also the beacon of a board without a host."""
-        saved = self.saved
-        flags = (
-            (wire.FLAG_ATTACHED if self.attached else 0)
-            | (wire.FLAG_SESSION if self.lattice is not None else 0)
-            | (wire.FLAG_CHECKPOINT if saved else 0)
-            | (wire.FLAG_SELF_TEST_FAILED if self.failed else 0)
-        )
-        free = gc.mem_free() if hasattr(gc, "mem_free") else 0
-        step = self.lattice.step if self.lattice is not None else 0
-        saved_session, saved_step = saved[:2] if saved else (0, 0)
-        about = flags, self.window, mpy(), free, self.self_test, self.session, step, saved_session, saved_step
-        self.reply(wire.HELLO_FORMAT, wire.HELLO, wire.VERSION, *VERSION, *about)
+        """HELLO: who and what is here. Also the beacon of a board without a host: nothing is allocated."""
+        body, about, lattice = self.sender.body, self.about, self.lattice
+        for i in range(len(about)):
+            body[i] = about[i]
+        body[5] |= (wire.FLAG_ATTACHED if self.attached else 0) | (0 if lattice is None else wire.FLAG_SESSION)
+        codec.put32(body, 10, gc.mem_free() if hasattr(gc, "mem_free") else 0)
+        codec.put32(body, 22, 0 if lattice is None else lattice.step)
+        self.transmit(len(about))
 
     def refuse(self, reason, detail=0):
         """REFUSED: why not, and what the board holds: a session in memory, else its checkpoint."""
@@ -257,36 +294,36 @@ class Device:
             return self.refuse(wire.OTHER_SESSION)
         if self.lattice is None and saved and saved[0] != session and saved[1] and not replace:
             return self.refuse(wire.OTHER_SESSION)
-        if self.lattice is None or config != self.config:
+        new = self.lattice is None or config != self.config
+        restart = flags & wire.FLAG_RESTART
+        if new or restart:
+            self.reply(wire.WORKING_FORMAT, wire.WORKING, session)
+        if new:
             self.lattice, self.config, self.session = None, b"", 0
-            gc.collect()
-            try:
-                if bits not in (1, 4, 8) or steps > MAX_STEPS:
-                    raise ValueError
-                lattice = Lattice(rows, cols, steps, scale, gain, **self.lattice_options)
-                bounds = rest[9:15]
-                lattice.set_bounds(((bounds[0], bounds[1]), (bounds[2], bounds[3]), (bounds[4], bounds[5])))
-                for k in range(2, 16, 4):
-                    if lattice.rule[k] > lattice.rule[k + 1]:
+            lattice, refused = None, wire.NO_MEMORY
+            for _ in range(2):  # what the first attempt left behind may be what it lacked
+                self.room.drop()
+                try:
+                    if bits not in (1, 4, 8) or steps > MAX_STEPS:
                         raise ValueError
-                for k in (0, 3, 7):  # what is drawn lies within six standard deviations, and within 32 bits
-                    if abs(rest[k]) + 6 * abs(rest[k + 1]) >= 1 << 17:
-                        raise ValueError
-                if saved and saved[0] == session and storage.load(lattice.w, self.root) == saved:
-                    lattice.load(lattice.w, saved[1])
-                else:
-                    lattice.seed(seed, rest[:9])
-            except ValueError:
-                return self.refuse(wire.BAD_CONFIG)
-            except MemoryError:
-                gc.collect()
-                return self.refuse(wire.NO_MEMORY)
+                    lattice = self.built(rows, cols, steps, scale, gain, rest[9:15], session, seed, rest[:9])
+                    break
+                except ValueError:
+                    refused = wire.BAD_CONFIG
+                    break
+                except MemoryError:
+                    pass
+            if lattice is None:
+                self.room.take()
+                self.introduce()
+                return self.refuse(refused)
             if saved and saved[0] != session:  # else a reset would bring back what was to be replaced
                 storage.remove(self.root)
                 self.saved = None
             self.lattice, self.config, self.session, self.bits = lattice, config, session, bits
             self.forget()
-        if flags & wire.FLAG_RESTART:
+            self.introduce()
+        if restart:
             self.lattice.seed(seed, rest[:9])
             self.forget()
         self.key, self.tag = wire.key_of(session, rest[15]), 0
@@ -295,6 +332,23 @@ class Device:
         self.lattice.begin()
         self.open, self.opened = True, body
         return self.state()
+
+    def built(self, rows, cols, steps, scale, gain, bounds, session, seed, init):
+        """A lattice with the parameters of this session's checkpoint, else drawn. Raises ValueError, MemoryError."""
+        lattice = Lattice(rows, cols, steps, scale, gain, **self.lattice_options)
+        lattice.set_bounds(((bounds[0], bounds[1]), (bounds[2], bounds[3]), (bounds[4], bounds[5])))
+        for k in range(2, 16, 4):
+            if lattice.rule[k] > lattice.rule[k + 1]:
+                raise ValueError
+        for k in (0, 3, 7):  # what is drawn lies within six standard deviations, and within 32 bits
+            if abs(init[k]) + 6 * abs(init[k + 1]) >= 1 << 17:
+                raise ValueError
+        saved = self.saved
+        if saved and saved[0] == session and storage.load(lattice.w, self.root) == saved:
+            lattice.load(lattice.w, saved[1])
+        else:
+            lattice.seed(seed, init)
+        return lattice
 
     def on_rates(self, step, *rates):
         """RATES: learning rates from this step on, if it is the step that comes next."""
@@ -351,6 +405,7 @@ class Device:
         except MemoryError:  # file systems have buffers
             return self.refuse(wire.STORAGE, ENOMEM)
         self.saved = self.session, self.lattice.step, len(self.lattice.w)
+        self.introduce()
         return self.state()
 
 

@@ -7,8 +7,8 @@ host is attached Ctrl-C is off, because 0x03 is data; EXIT, or IDLE_MS without a
 import sys
 import time
 
-from firmware import selftest, wire
-from firmware.device import Device
+from firmware import codec, selftest, wire
+from firmware.device import COUNT, Device, Reserve
 
 IDLE_MS = 10000  # a host that is silent for so long has gone
 CHUNK = 512  # bytes taken from the input at a time
@@ -26,27 +26,21 @@ try:
     interrupt_on = getattr(micropython, "kbd_intr", lambda code: None)
     poller = select.poll()
     poller.register(sys.stdin, select.POLLIN)
+    ipoll, readinto = poller.ipoll, sys.stdin.buffer.readinto  # bound once: binding a method allocates
     one = bytearray(1)
 
     def wait(ms):
         """Return whether a byte can be read within ms milliseconds."""
-        for _ in poller.ipoll(ms):
+        for _ in ipoll(ms):
             return True
         return False
 
     def read(buffer):
         """Fill buffer with what has arrived; return how many bytes, -1 when the link is closed."""
-        source = sys.stdin.buffer
         if not DEVICE_OS:  # the terminal is set to return at once with what is there
-            return source.readinto(buffer) or -1
-        n = 0
-        while n < len(buffer):  # a board's stdin waits for all bytes asked for: ask for one, if one is there
-            source.readinto(one)
-            buffer[n] = one[0]
-            n += 1
-            if not wait(0):
-                break
-        return n
+            return readinto(buffer) or -1
+        # A board's stdin waits for all bytes that it was asked for: codec.fill asks for one at a time.
+        return codec.fill(buffer, len(buffer), one, one, readinto, ipoll)
 
     def write(buffer, n):
         """Send buffer[:n]. What a port without a listener does not take is lost, as it may be on any line."""
@@ -103,7 +97,7 @@ def loop(device):
         ready = wait(20)
         now = millis()
         if device.open:
-            device.counters[4] += elapsed(now, begun)
+            device.counters[4] = (device.counters[4] + elapsed(now, begun)) & COUNT
         if ready:
             n = read(chunk)
             if n < 0:
@@ -111,7 +105,7 @@ def loop(device):
             device.receive(chunk, n)
             heard = millis()  # after the work: a step that takes long is not the host's silence
             if device.open:
-                device.counters[5] += elapsed(heard, now)
+                device.counters[5] = (device.counters[5] + elapsed(heard, now)) & COUNT
         elif device.attached and elapsed(now, heard) > IDLE_MS:
             device.attached = device.open = False
         if device.attached != attached:
@@ -125,7 +119,9 @@ def loop(device):
 
 def main(golden=selftest.GOLDEN, root=""):
     """Run the firmware; return when the host said EXIT. Ctrl-C works while no host is attached."""
-    device = Device(write, micros, WINDOW, selftest.run(), golden, root, None, elapsed, lambda: interrupt_on(-1))
+    room = Reserve()  # before the self-test leaves its traces in the heap
+    digest = selftest.run()
+    device = Device(write, micros, WINDOW, digest, golden, root, None, elapsed, lambda: interrupt_on(-1), room)
     device.hello()
     try:
         loop(device)

@@ -80,6 +80,7 @@ GREETING = b"!hello board, a host is here: 5"
 CRC_TABLE = array("H", bytes(1024))
 codec.fill_crc_table(CRC_TABLE)
 NO_KEY = array("H", (0, 0))
+RESIDUE = 0xDF1C, 0x2144  # (low, high half) of the CRC-32 of whatever its own CRC-32 follows, with any key
 
 
 def key_of(session, conversation):
@@ -98,11 +99,10 @@ class Sender:
 
     def seal(self, n, key):
         """Encode body[:n] into frame; return the frame's length."""
-        body = self.body
-        codec.crc32(body, n, key if body[0] >= SEALED else NO_KEY, CRC_TABLE, self.crc)
-        for i in range(2):
-            body[n + 2 * i] = self.crc[i] & 255
-            body[n + 2 * i + 1] = self.crc[i] >> 8
+        body, crc = self.body, self.crc
+        codec.crc32(body, n, key if body[0] >= SEALED else NO_KEY, CRC_TABLE, crc)
+        body[n], body[n + 1] = crc[0] & 255, crc[0] >> 8
+        body[n + 2], body[n + 3] = crc[1] & 255, crc[1] >> 8
         return codec.encode(body, n + 4, self.frame)
 
 
@@ -131,27 +131,11 @@ class Receiver:
         if n > MAX_FRAME - 2:
             self.overlong += 1
             return 0
-        body = self.body
-        n = codec.decode(body, n) - 4
-        if n > 0:
-            codec.crc32(body, n, key if body[0] >= SEALED else NO_KEY, CRC_TABLE, self.crc)
-            for i in range(2):
-                if body[n + 2 * i] | body[n + 2 * i + 1] << 8 != self.crc[i]:
-                    n = 0
-        if n <= 0:
-            self.damaged += 1
-            return 0
-        return n
-
-
-def put32(body, at, value):
-    """Write 0 <= value < 2**30 at body[at:at+4]."""
-    for i in range(4):
-        body[at + i] = (value >> (8 * i)) & 255
-
-
-def get32(body, at):
-    """Read a number below 2**30 from body[at:at+4]; a larger one becomes -1 (it would allocate on a chip)."""
-    if body[at + 3] >= 64:
-        return -1
-    return body[at] | body[at + 1] << 8 | body[at + 2] << 16 | body[at + 3] << 24
+        body, crc = self.body, self.crc
+        n = codec.decode(body, n)
+        if n > 4:
+            codec.crc32(body, n, key if body[0] >= SEALED else NO_KEY, CRC_TABLE, crc)
+            if crc[0] == RESIDUE[0] and crc[1] == RESIDUE[1]:
+                return n - 4
+        self.damaged += 1
+        return 0

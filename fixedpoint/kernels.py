@@ -1,4 +1,4 @@
-"""The lattice and SnAP-1 in integers: seven kernels, one text for CPython, Numba, MicroPython and viper.
+"""The lattice and SnAP-1 in integers: eight kernels, one text for CPython, Numba, MicroPython and viper.
 
 A cell is a record of CELL words in `m`; its time series is a row of `steps` words in `h`. One image is
 
@@ -9,6 +9,10 @@ A cell is a record of CELL words in `m`; its time series is a row of `steps` wor
     error       delta = softmax(z) - onehot(label), into the rows of the readouts
     backward    messages, eleven eligibility traces and gradient of every cell, in reverse order
     update      one SGD step
+
+and, before the first one,
+
+    draw        random bits for the parameters
 
 Why the loops run over the cells outside and over time inside: within one time step the wiring has no cycle, and a cell
 remembers only its own past, so a cell's whole time series can be computed as soon as those of its two sources are
@@ -77,6 +81,27 @@ _CELL = const(20)
 RECORD = (_CELL, _LEFT, _TOP, _RIGHT, _BELOW, _GAIN, _C, _WL, _WT, _KL, _KT)
 GRADIENT = (_EXPONENT, _GRADIENT)
 FORMATS = (_Y_BITS, _C_BITS, _W_BITS, _ETA_BITS, _ETA_CROSS_BITS, _MASTER_BITS, _MSG_BITS, _EXP_BITS)
+
+
+def draw(x: ptr32, terms: int):
+    """x[2] = sum of `terms` draws of 16 uniform bits; x[0], x[1]: state, high and low half. terms <= 16383.
+
+    xorshift32 (Marsaglia 2003): x ^= x << 13; x ^= x >> 17; x ^= x << 5; its high half is the draw. In halves, because
+    32 bits would not stay within 31.
+    """
+    high = x[0]
+    low = x[1]
+    total = 0
+    for _ in range(terms):
+        high = high ^ (((high << 13) | (low >> 3)) & 0xFFFF)
+        low = low ^ ((low << 13) & 0xFFFF)
+        low = low ^ (high >> 1)  # 17 = 16 + 1: the high half moves into the low one
+        high = high ^ (((high << 5) | (low >> 11)) & 0xFFFF)
+        low = low ^ ((low << 5) & 0xFFFF)
+        total = total + high
+    x[0] = high
+    x[1] = low
+    x[2] = total
 
 
 def derive(w: ptr32, m: ptr32, c_table: ptr16, da_table: ptr16, n: int):

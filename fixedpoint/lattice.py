@@ -32,22 +32,19 @@ def words(n):
 
 
 class Random:
-    """xorshift32 (Marsaglia 2003): the same weights on every machine, no floats."""
+    """xorshift32 (see kernels.draw()): the same weights on every machine, no floats."""
 
-    def __init__(self, seed):
-        """Any integer seed; its low 32 bits count."""
-        self.x = (seed * 2654435761 + 1013904223) & 0xFFFFFFFF or 1
-        for _ in range(16):
-            self.draw()
+    def __init__(self, seed, kernels=kernels):
+        """Any integer seed; its low 32 bits count. kernels: as for Lattice."""
+        x = (seed * 2654435761 + 1013904223) & 0xFFFFFFFF or 1
+        self.x = array("i", (x >> 16, x & 0xFFFF, 0))
+        self.kernels = kernels
+        self.draw(16)
 
-    def draw(self):
-        """Return 16 uniform bits."""
-        x = self.x
-        x ^= (x << 13) & 0xFFFFFFFF
-        x ^= x >> 17
-        x ^= (x << 5) & 0xFFFFFFFF
-        self.x = x
-        return x >> 16
+    def draw(self, terms=1):
+        """Return 16 uniform bits, or the sum of several draws."""
+        self.kernels.draw(self.x, terms)
+        return self.x[2]
 
     def uniform(self, low, high):
         """Return a master (Q26) in [low, high), both Q12."""
@@ -55,10 +52,7 @@ class Random:
 
     def normal(self, mean, std):
         """Return a master (Q26) of that mean and standard deviation, both Q12: Irwin-Hall, 12 uniforms, |z| <= 6."""
-        z = 0
-        for _ in range(12):
-            z += self.draw()
-        return (mean << 14) + ((std * (z - 6 * 65535)) >> 2)
+        return (mean << 14) + ((std * (self.draw(12) - 6 * 65535)) >> 2)
 
 
 class Lattice:
@@ -82,9 +76,9 @@ class Lattice:
         while steps >> (16 - self.mantissa):
             self.mantissa -= 1  # 16 - bit_length(steps)
         self.kernels = kernels
-        self.w = words(4 * n)
+        self.h = words((self.inputs + rows) * steps)  # the largest first, while there is a large hole
         self.m = words((n + cols + 1) * CELL)
-        self.h = words((self.inputs + rows) * steps)
+        self.w = words(4 * n)
         self.z = words(2 * cols)
         self.rule = words(16)
         self.step = 0
@@ -118,7 +112,7 @@ class Lattice:
     def seed(self, seed, init):
         """Draw all parameters, cell by cell, and set step to 0. init: the nine Q12 values of INIT_FIELDS."""
         wl_mean, wl_std, wl_flipped, wt_mean, wt_std, l_low, l_high, b_mean, b_std = init
-        random = Random(seed)
+        random = Random(seed, self.kernels)
         values = self.w
         for p in range(0, 4 * self.cells, 4):
             values[p] = random.uniform(l_low, l_high)

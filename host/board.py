@@ -14,9 +14,10 @@ from firmware import wire
 from host import cli, dataset
 from host.config import SEGMENT, Config
 from host.engine import FixedLearner, executor
-from host.link import Link, LinkLost, NoFirmware, Transport
+from host.link import Gone, Link, LinkLost, NoFirmware, Transport
 from host.run import digest
 
+EVIDENCE = "twin-mismatch.npz"  # in the run's directory: both states, where board and twin differ
 PAUSE = 0.5  # seconds between two attempts to reach a board that is gone
 
 
@@ -40,8 +41,10 @@ def open_body(config: Config, session: int, flags: int, conversation: int) -> by
 class BoardLearner:
     """A board at the end of a link as the Learner of a Run; comes back by itself after a lost link or a reset.
 
-    connect() opens the transport. twin: the same engine on the host, stepped with the board; a difference raises
-    UserError and leaves both states in `evidence`. replace: let the board forget another run.
+    connect() opens the transport; if it never can, or no board ever says HELLO, that is an error, and whatever happens
+    later is waited out. twin: the same engine on the host, stepped with the board; a difference raises UserError and
+    leaves both states in `directory`, which is the run's. replace: let the board forget another run. stopped: whether
+    Ctrl-C was pressed; a wait ends then, with Gone.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class BoardLearner:
         connect: Callable[[], Transport],
         twin: bool = False,
         replace: bool = False,
-        evidence: Path | None = None,
+        directory: Path | None = None,
         stopped: Callable[[], bool] = lambda: False,
         say: Callable[[str], None] = lambda text: None,
         link: Link | None = None,
@@ -59,12 +62,15 @@ class BoardLearner:
         self.config, self.data, self.connect, self.say, self.stopped = config, data, connect, say, stopped
         self.session = session_id(config)
         self.flags = wire.FLAG_REPLACE if replace else 0
-        self.evidence = evidence
+        self.directory = directory
         self.twin = FixedLearner(config.lattice(**executor("numba"))) if twin else None
         self.twin_checks = 0
         self.link = link or Link(None)  # type: ignore[arg-type]
-        self.connected = False
-        self.said = ""
+        self.link.stopped, self.link.say = stopped, self._silent
+        self.reached = False  # connect() has opened the port, ever
+        self.met = False  # the firmware is at the other end now: HELLO
+        self.connected = False  # and has our session open
+        self.said: set[str] = set()  # since the board was last there
         self.step = 0  # images whose result is here
         self.target = 0  # images whose result train() is to bring
         self.board_step = 0  # images the board has trained, as far as we know
@@ -120,8 +126,9 @@ class BoardLearner:
                 params = words.reshape(self.config.rows, self.config.cols, 4)
                 if step != self.step or f"{crc:08x}" != digest(params, step):
                     raise LinkLost("the parameters changed while they were read")
-                self.link.checkpoint()
-                self.flags = 0  # another run's checkpoint is gone now, no need to replace it again
+                with contextlib.suppress(Gone):  # for what the host writes down now the board is not needed
+                    self.link.checkpoint()
+                    self.flags = 0  # another run's checkpoint is gone now, no need to replace it again
                 self.known = params, step
                 return params
             except LinkLost as error:
@@ -152,15 +159,34 @@ class BoardLearner:
 
     def lost(self, error: LinkLost) -> None:
         """Note that the link is gone; ready() brings it back."""
-        if self.connected:
-            self._tell(f"{error}; waiting for the board at step {self.step} (Ctrl-C leaves; --resume goes on from the"
-                       f" last checkpoint, step {self.known[1]})")  # fmt: skip
-            self.link.statistics.resets += 1
+        self.link.statistics.resets += self.connected
         self.close()
+        self._waiting(str(error))
+
+    def _waiting(self, cause: str) -> None:
+        """Say that we wait for the board, and later what is new about why; never the same twice."""
+        if cause in self.said:
+            return
+        if self.said:
+            self.say(f"still waiting: {cause}")
+        else:
+            way_on = f"; {self.way_on}" if self.directory else ""
+            self.say(f"{cause}; waiting for the board at step {self.step} (Ctrl-C leaves{way_on})")
+        self.said.add(cause)
+
+    def _silent(self, cause: str) -> None:
+        """Say that we wait, if we have not said so."""
+        if not self.said:
+            self._waiting(cause)
+
+    @property
+    def way_on(self) -> str:
+        """How to go on with the run if it is left without the board."""
+        return f"--run-dir {self.directory} --resume goes on from the last checkpoint, step {self.known[1]}"
 
     def close(self) -> None:
         """Let go of the transport."""
-        self.connected = False
+        self.met = self.connected = False
         if self.link.transport is not None:
             self.link.transport.close()
 
@@ -172,33 +198,38 @@ class BoardLearner:
                 self.link.write(self.link.frame(body))
         self.close()
 
-    def ready(self) -> None:
-        """Have an open session with the board at a step from which the run can go on; wait for it if it was lost."""
-        first = self.link.statistics.bytes_out == 0
+    def ready(self, opened: bool = True) -> None:
+        """Have an open session with the board at a step from which the run can go on; wait for it if it was lost.
+
+        opened=False: have the board there, and open nothing yet.
+        Raises NoFirmware if there never was one, UserError if the port never could be opened or the board refuses.
+        """
         while not self.connected:
             if self.stopped():
-                raise KeyboardInterrupt
+                raise Gone
             try:
-                self.link.transport = self.connect()
-                self.link.attach()
+                if not self.met:
+                    self.link.transport = self.connect()
+                    self.reached = True
+                    self.link.attach()
+                    self.met = True
+                if not opened:
+                    return
                 self.connected = True
                 self._open()
             except LinkLost as error:
                 self.lost(error)
+                if self.link.hopeless():
+                    problem = f"no firmware answered: {error}, again and again; is it the right port?"
+                    raise NoFirmware(problem) from error
                 time.sleep(PAUSE / 10)
             except cli.UserError as error:
-                refused = self.connected or (isinstance(error, NoFirmware) and self.link.explain())
+                waits = self.reached and not self.connected and not self.link.hopeless()
                 self.close()
-                if first or refused:
+                if not waits or isinstance(error, NoFirmware):
                     raise
-                self._tell(str(error))
+                self._waiting(str(error))
                 time.sleep(PAUSE)
-
-    def _tell(self, text: str) -> None:
-        """Say something, but not the same over and over again."""
-        if text != self.said:
-            self.said = text
-            self.say(text)
 
     def _session(self, flags: int) -> tuple[int, int, int]:
         """Open the session; return the board's step counter, digest and STATE flags."""
@@ -220,7 +251,7 @@ class BoardLearner:
                 self.link.write_params(params, known, int(digest(params, known), 16))
             step = known
         self.board_step = step
-        self.said = ""
+        self.said.clear()
 
     def image(self, step: int) -> int:
         """The index of the training image of a step."""
@@ -270,11 +301,15 @@ class BoardLearner:
 
     def _evidence(self, step: int) -> str:
         """Keep both states after a step in which they differ; return where."""
-        if self.evidence is None or self.twin is None:
+        if self.directory is None or self.twin is None:
             return ""
+        path = self.directory / EVIDENCE
         try:
             board = self.link.read_params(4 * self.config.rows * self.config.cols)
-        except (LinkLost, cli.UserError):
+        except (LinkLost, cli.UserError, Gone):
             board = np.zeros(0, np.int32)
-        np.savez(self.evidence, board=board, twin=self.twin.params().ravel(), step=step)
-        return f"; {'both states are' if len(board) else 'the board has gone; the twin is'} in {self.evidence}"
+        try:
+            np.savez(path, board=board, twin=self.twin.params().ravel(), step=step)
+        except OSError as error:
+            return f"; the states could not be written to {path} ({error.strerror})"
+        return f"; {'both states are' if len(board) else 'the board has gone; the twin is'} in {path}"

@@ -260,8 +260,8 @@ def main() -> int:
     data = dataset.load(args.data).limited(args.limit, 1)
     config = configure(data, args.preset, args.seed, args.epochs)
     data = prepare(data, config)
-    learner = FixedLearner(config.lattice(kernels=checked_kernels(compiled=True), words=int32_words))
     reset()
+    learner = FixedLearner(config.lattice(kernels=checked_kernels(compiled=True), words=int32_words))
     with tqdm(total=config.total, unit="img") as bar:
         for epoch in range(config.epochs):
             order = config.order(epoch)

@@ -1,20 +1,20 @@
 """The firmware as files for one kind of machine, and their way onto a board.
 
-stage() writes what a board's file system is to hold: compiled modules, main.py and a manifest that says what they are
-and what they were made from. The same sources and the same mpy-cross give the same bytes everywhere. install() stages
-for the board at a port, copies with mpremote (used as a program, as its authors want it) and checks what arrived.
+stage() writes what a board's file system is to hold: compiled modules (for a MicroPython that takes no machine code,
+the sources), main.py and a manifest that says what they are and what they were made from. The same sources and the same
+mpy-cross give the same bytes everywhere. install() stages for the board at a port, copies with mpremote (used as a
+program, as its authors want it) and checks what arrived.
 """
 
 import hashlib
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from firmware import wire
@@ -22,6 +22,7 @@ from firmware.device import VERSION
 from host import lanes
 from host.cli import UserError
 from host.link import Hello, Link, LinkLost
+from host.scratch import Scratch
 from host.serialport import SerialTransport
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,11 +42,15 @@ MACHINES = ("", "x86", "x64", "armv6", "armv6m", "armv7m", "armv7em", "armv7emsp
 CHIPS = ("armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp", "xtensawin", "rv32imc")
 # The kernels' emitter. x86 and x64 are unix ports, the simulated boards; for x64 see host.lanes.
 EMITTERS = {**dict.fromkeys((*CHIPS, "x86"), "viper"), "x64": "native"}
+SOURCES = "py"  # in place of a machine: the .py files as they are, for a MicroPython without machine code
+KINDS = (*EMITTERS, SOURCES)
+OTHER_FORM = {".py": ".mpy", ".mpy": ".py"}
 
 ASK = 40.0  # seconds for a short command of mpremote; a board that is not MicroPython stays silent for ever
 COPY = 300.0  # for all files: 40 KB over a 115,200-baud UART take 20 s
 PROMPT = 2.5  # until the firmware has given its prompt back: a training step of a slow board, and more
 START = 15.0  # until a board that was reset is back on USB and says HELLO
+COMPILE = 60.0  # and until it has compiled the sources, if it must
 
 # What a board is asked, in MicroPython. The answer is a line that begins with @.
 PROBE = """
@@ -98,16 +103,16 @@ class Board:
 
     @property
     def march(self) -> str:
-        """The machine code that it runs. Raises UserError if the firmware cannot be had for it."""
+        """The machine code that it runs, or SOURCES. Raises UserError if the firmware cannot be had for it."""
         version = ".".join(map(str, self.version))
         if self.name != "micropython":
             raise UserError(f"the board runs {self.name}, not MicroPython; put MicroPython 1.23 or later on it")
         if tuple(self.version[:2]) < OLDEST:
             raise UserError(f"the board runs MicroPython {version}; put 1.23 or later on it")
-        march = dict(enumerate(MACHINES)).get(self.mpy >> 10 & 15, "unknown")
-        if march not in EMITTERS:
+        march = dict(enumerate(MACHINES)).get(self.mpy >> 10 & 15, "unknown") or SOURCES
+        if march not in KINDS:
             raise UserError(
-                f"MicroPython {version} on this board ({self.machine}) runs {march or 'no machine'} code, and the"
+                f"MicroPython {version} on this board ({self.machine}) runs {march} code, and the"
                 f" firmware needs one of {', '.join(CHIPS)}; put a later MicroPython on it, or take another board"
             )
         return march
@@ -129,18 +134,23 @@ def mpy_cross() -> str:
 def stage(march: str, out: Path, about: dict[str, Any] | None = None) -> dict[str, Any]:
     """Write the files for a machine into the directory `out`; return the manifest, which is written too.
 
-    march: one of EMITTERS. about: what else the manifest is to say. Raises UserError if something does not compile.
+    march: one of KINDS. about: what else the manifest is to say. Raises UserError if something does not compile.
     """
-    if march not in EMITTERS:
+    if march not in KINDS:
         raise UserError(f"no firmware for {march!r}; choose one of {', '.join(CHIPS)}")
     files: dict[str, dict[str, Any]] = {}
     jobs = []
     for source in sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
         path = source.relative_to(ROOT)
-        emit = EMITTERS[march] if source.name in lanes.EMITTED else "bytecode"
-        made_from = {"source": path.as_posix(), "source_sha256": sha256(source.read_bytes()), "emit": emit}
-        files[path.with_suffix(".mpy").as_posix()] = made_from
-        jobs.append((source, out / path.with_suffix(".mpy"), emit, march))
+        made_from = {"source": path.as_posix(), "source_sha256": sha256(source.read_bytes())}
+        if march == SOURCES:
+            (out / path).parent.mkdir(parents=True, exist_ok=True)
+            (out / path).write_bytes(source.read_bytes())
+            files[path.as_posix()] = made_from
+        else:
+            emit = EMITTERS[march] if source.name in lanes.EMITTED else "bytecode"
+            files[path.with_suffix(".mpy").as_posix()] = {**made_from, "emit": emit}
+            jobs.append((source, out / path.with_suffix(".mpy"), emit, march))
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda job: lanes.compile_file(*job), jobs))
     (out / "main.py").write_bytes(MAIN.encode())
@@ -153,7 +163,7 @@ def stage(march: str, out: Path, about: dict[str, Any] | None = None) -> dict[st
         "firmware": ".".join(map(str, VERSION)),
         "wire": wire.VERSION,
         "micropython": ">=" + ".".join(map(str, OLDEST)),
-        "mpy_cross": mpy_cross(),
+        "mpy_cross": None if march == SOURCES else mpy_cross(),
         "march": march,
         **(about or {}),
         "files": files,
@@ -172,19 +182,22 @@ def install(
 ) -> dict[str, Any]:
     """Put the firmware on the board at a port, start it and wait for its HELLO; return what was done.
 
-    march: other machine code than the board asks for. The board's checkpoint stays, and so does a main.py that is not
+    march: another of KINDS than the board asks for. The board's checkpoint stays, and so does a main.py that is not
     ours, under the name OTHERS_MAIN. Raises UserError, with the cause and the way out.
     """
     leave(port)
     board = probe(port)
     march = march or board.march
-    with tempfile.TemporaryDirectory() as directory:
-        manifest = stage(march, Path(directory))
+    with Scratch("install") as directory:
+        manifest = stage(march, directory)
         version = ".".join(map(str, board.version))
-        say(f"{port}: {board.machine}, MicroPython {version}; copying the firmware for {march}")
-        copy(port, board, Path(directory), manifest, say)
+        what = f"the firmware for {march}"
+        if march == SOURCES:
+            what = "the .py files, many times slower than machine code, which this MicroPython cannot run"
+        say(f"{port}: {board.machine}, MicroPython {version}; copying {what}")
+        copy(port, board, directory, manifest, say)
     mpremote(port, "resume", "reset", timeout=ASK)
-    hello = greet(port)
+    hello = greet(port, START + (COMPILE if march == SOURCES else 0))
     if hello.flags & wire.FLAG_SELF_TEST_FAILED:
         raise UserError(
             f"the firmware is on the board, but its self-test failed (digest {hello.self_test:08x}): MicroPython"
@@ -232,7 +245,8 @@ def copy(
 ) -> None:
     """Copy an image to a board and compare what is there then with the manifest. Raises UserError."""
     wanted = {name: (directory / name).read_bytes() for name in board_files(manifest)}
-    theirs, ours = board.mpy & 0x3FF, mpy_version(wanted["fixedpoint/kernels.mpy"])
+    theirs = board.mpy & 0x3FF
+    ours = next((mpy_version(data) for name, data in wanted.items() if name.endswith(".mpy")), theirs)
     if theirs != ours:
         raise UserError(
             f"the board takes .mpy files of version {theirs & 255}.{theirs >> 8}, and mpy-cross makes"
@@ -246,9 +260,9 @@ def copy(
             f"the firmware needs {needed * board.block // 1024} KB on the board's file system, where"
             f" {spare * board.block // 1024} KB can be had; delete files: mpremote connect {port} fs ls"
         )
-    # A .py file is preferred to the .mpy file beside it.
-    before = [f"os.remove({path!r})" for name in wanted if name != "main.py"
-              and (path := name.removesuffix(".mpy") + ".py") in board.files]  # fmt: skip
+    # A .py file is preferred to the .mpy file beside it, which otherwise only takes space.
+    others = [str(path.with_suffix(OTHER_FORM[path.suffix])) for path in map(PurePosixPath, manifest["files"])]
+    before = [f"os.remove({path!r})" for path in others if path in board.files]
     if not board.ours:
         if OTHERS_MAIN in board.files:
             raise UserError(
@@ -279,10 +293,10 @@ def mpy_version(data: bytes) -> int:
     return data[1] | (data[2] & 3) << 8
 
 
-def greet(port: str) -> Hello:
-    """Wait for the HELLO of a board that was reset. Raises UserError with what is there instead."""
+def greet(port: str, patience: float) -> Hello:
+    """Wait so many seconds for the HELLO of a board that was reset. Raises UserError with what is there instead."""
     problem = f"the firmware is on the board but does not answer on {port}; press the board's reset button"
-    until = time.monotonic() + START
+    until = time.monotonic() + patience
     while (left := until - time.monotonic()) > 0:
         try:
             transport = SerialTransport(port)

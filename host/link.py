@@ -22,7 +22,13 @@ ANSWER = 1.5  # seconds until a board that does not answer is asked again: a tra
 TRIES = 6  # so often, then the link counts as lost
 GREET = 1.0  # seconds between two ATTACH frames while we wait for a HELLO
 PATIENCE = 4.0  # seconds until a port without a HELLO counts as one without the firmware
+SOON = 1.0  # seconds of silence until we say that we wait
+# Seconds that an OPEN may take once the board has said WORKING. An RP2040 that needs 1.58 s to draw 28 x 10 cells would
+# need 23 s for 64 x 64, the most there are; no board is expected to be twice as slow.
+OPENING = 60.0
+GRACE = 0.6  # seconds that a board may be silent after Ctrl-C: enough for a training step of a fast one
 PROMPT, TRACEBACK = "\n>>> ", "Traceback (most recent call last):"
+SESSION = struct.calcsize("<BBBBBHHBB")  # where it is in an OPEN: see wire.OPEN_FORMAT
 OVERHEAD = wire.MAX_FRAME - wire.MAX_BODY  # bytes of a frame that are not its body
 
 
@@ -35,14 +41,18 @@ class BoardReset(LinkLost):
 
 
 class NoFirmware(UserError):
-    """The board's program does not run: something else is at the other end, its prompt or a traceback, say."""
+    """This firmware does not run there, and waiting will not start it: a prompt, a traceback, another version."""
+
+
+class Gone(KeyboardInterrupt):
+    """Ctrl-C while the board does not answer: what it has done since the last checkpoint cannot be asked for."""
 
 
 class Transport(Protocol):
     """A line to a board."""
 
     def read(self, timeout: float) -> bytes:
-        """Return what has arrived, at least one byte unless `timeout` seconds pass. Raises LinkLost."""
+        """Return what has arrived, or arrives within `timeout` seconds; nothing, perhaps, before. Raises LinkLost."""
 
     def write(self, data: bytes) -> None:
         """Send all of it. Raises LinkLost."""
@@ -69,9 +79,9 @@ class Hello:
 
     @classmethod
     def parse(cls, body: bytes) -> "Hello":
-        """Raises UserError for a board that speaks another version of the wire."""
+        """Raises NoFirmware for a board that speaks another version of the wire."""
         if len(body) < 2 or body[1] != wire.VERSION or len(body) != struct.calcsize(wire.HELLO_FORMAT):
-            raise UserError(
+            raise NoFirmware(
                 f"the board speaks version {body[1] if len(body) > 1 else '?'} of the wire, this host {wire.VERSION};"
                 " put this version's firmware on it with --install"
             )
@@ -107,7 +117,8 @@ class Link:
     """One conversation with a board over a transport.
 
     clock: seconds, for time-outs only. answer: seconds until what was not answered is sent again. largest: body of an
-    image frame. draw: numbers that no two conversations share.
+    image frame. draw: numbers that no two conversations share. stopped: whether Ctrl-C was pressed; a wait ends then,
+    with Gone, unless the board goes on answering. say: tells a person that we wait.
     """
 
     transport: Transport
@@ -116,6 +127,8 @@ class Link:
     answer: float = ANSWER
     largest: int = wire.MAX_BODY
     draw: Callable[[], int] = lambda: secrets.randbits(32)
+    stopped: Callable[[], bool] = lambda: False
+    say: Callable[[str], None] = lambda text: None
 
     def __post_init__(self) -> None:
         self.sender, self.receiver = wire.Sender(), wire.Receiver()
@@ -125,6 +138,8 @@ class Link:
         self.credit = wire.MAX_FRAME
         self.tags = itertools.cycle(range(1, 256))  # 0 is OPEN's
         self.talking = False  # the session is open: a board that says HELLO now has left it
+        self.spoken = False  # a HELLO has come, ever: the firmware is there, and worth waiting for
+        self.begun: float | None = None  # when we first looked for it
 
     # Frames
 
@@ -139,13 +154,16 @@ class Link:
         self.transport.write(data)
 
     def receive(self, timeout: float) -> bytes | None:
-        """The next good body, or None if none came in `timeout` seconds. Raises LinkLost, BoardReset."""
-        until = self.clock() + timeout
+        """The next good body, or None if none came in `timeout` seconds. Raises LinkLost, Gone."""
+        begun = self.clock()
+        until = begun + timeout
         while not self.pending:
-            left = until - self.clock()
-            if left <= 0:
+            now = self.clock()
+            if now >= until:
                 return None
-            data = self.transport.read(left)
+            if now >= begun + GRACE and self.stopped():
+                raise Gone
+            data = self.transport.read(until - now)
             self.statistics.bytes_in += len(data)
             self.tail = (self.tail + data)[-4000:]
             start = 0
@@ -159,22 +177,12 @@ class Link:
 
     def explain(self) -> str | None:
         """What the board said instead of frames, if it is something a person should see."""
-        text = self.tail.decode("utf-8", "replace")
-        traces = text.replace("\r", "").split(TRACEBACK)[1:]
-        for trace in reversed(traces):
-            if '"<stdin>"' not in trace:  # that would be what the prompt has to say to an ATTACH
-                lines = [line.strip() for line in trace.split("\n") if line and "\0" not in line and ">>> " not in line]
-                return f"the board's program has stopped with: {TRACEBACK}{' | '.join(lines[:12])}"
-        if PROMPT in text:
-            return (
-                "the board is at its MicroPython prompt, the firmware does not run; reset the board, or put the"
-                " firmware on it with --install"
-            )
-        return None
+        return explain(self.tail, self.spoken)
 
     def request(self, kinds: tuple[int, ...], body: bytes, tag: int | None = None) -> bytes:
         """Send a frame until it is answered by one of these kinds (and with this tag); return the answer's body.
 
+        An OPEN that the board is WORKING on is not sent again, but waited for.
         Raises LinkLost if it never is, BoardReset if the board has started anew, NoFirmware if its program has ended.
         """
         for _ in range(TRIES):
@@ -186,8 +194,23 @@ class Link:
                     break
                 if answer[0] in kinds and (tag is None or answer[0] < wire.SEALED or answer[1] == tag):
                     return answer
+                if works_on(answer, body):
+                    return self.outlast(kinds)
                 self.notice(answer)
             self.missed()
+        raise LinkLost("the board does not answer")
+
+    def outlast(self, kinds: tuple[int, ...]) -> bytes:
+        """The answer of a board that is WORKING on it. Raises what request() raises."""
+        until = self.clock() + OPENING
+        while (left := until - self.clock()) > 0:
+            answer = self.receive(min(left, self.answer))
+            if answer is None:
+                self.look()
+            elif answer[0] in kinds:
+                return answer
+            else:
+                self.notice(answer)
         raise LinkLost("the board does not answer")
 
     def ask(self, kinds: tuple[int, ...], kind: int, form: str = wire.ASK_FORMAT, *values: int) -> bytes:
@@ -206,40 +229,62 @@ class Link:
     def missed(self) -> None:
         """Count a time-out. Raises NoFirmware if the board has said why it does not answer."""
         self.statistics.timeouts += 1
+        self.look()
+
+    def look(self) -> None:
+        """Raise NoFirmware if the board has said why it does not answer."""
         if text := self.explain():
             raise NoFirmware(text)
 
     # Conversation
 
     def attach(self) -> Hello:
-        """Find the firmware at the other end. Raises NoFirmware if there is none (with what there is instead)."""
+        """Find the firmware at the other end.
+
+        Raises NoFirmware if there is none (with what there is instead), LinkLost if there was one before.
+        """
         self.pending.clear()
         self.tail = b""
         self.receiver = wire.Receiver()
         self.key, self.talking = wire.NO_KEY, False
-        until = self.clock() + PATIENCE
-        greet = self.clock() + 0.1
+        begun = self.clock()
+        if self.begun is None:
+            self.begun = begun
+        until, greet = begun + PATIENCE, begun + 0.1
         greeting = self.frame(wire.GREETING)
         asked = False
         while (now := self.clock()) < until:
+            if self.stopped():
+                raise Gone
+            if now >= begun + SOON:
+                self.say("no answer yet")
             if now >= greet:
                 self.write(greeting)
                 greet = now + GREET
             body = self.receive(min(greet, until) - now)
             if body and body[0] == wire.HELLO:
                 hello = Hello.parse(body)
+                self.spoken = True
                 self.credit = hello.window
                 if hello.flags & wire.FLAG_ATTACHED:
                     return hello
                 self.write(greeting)
                 until = max(until, self.clock() + self.answer)
+            elif body and body[0] == wire.WORKING:  # on the OPEN of a host before us
+                until = max(until, self.clock() + OPENING)
             elif self.clock() > until - 1 and not asked:
                 asked = True
                 self.write(b"\r\n")  # a prompt shows itself
+        self.look()
+        if self.spoken:
+            raise LinkLost("the board does not answer")
         raise NoFirmware(
-            self.explain()
-            or "no firmware answered on this port; is it the right one? Put the firmware on the board with --install"
+            "no firmware answered on this port; is it the right one? Put the firmware on the board with --install"
         )
+
+    def hopeless(self) -> bool:
+        """Whether we have waited for PATIENCE at least, in however many attempts, and there never was a HELLO."""
+        return not self.spoken and self.begun is not None and self.clock() >= self.begun + PATIENCE
 
     def open(self, body: bytes, session: int, conversation: int) -> tuple[int, int, int]:
         """Open a session with an OPEN body; return the board's step counter, digest and STATE flags.
@@ -399,6 +444,27 @@ class Link:
                     probing = True
             else:
                 self.notice(body)
+
+
+def works_on(answer: bytes, request: bytes) -> bool:
+    """Whether a body is the WORKING of a board that has this OPEN."""
+    if request[0] != wire.OPEN or answer[0] != wire.WORKING or len(answer) != struct.calcsize(wire.WORKING_FORMAT):
+        return False
+    return answer[1:] == request[SESSION : SESSION + 4]
+
+
+def explain(said: bytes, spoken: bool) -> str | None:
+    """What `said`, which is no frame, tells a person. spoken: the firmware is on the board, it ran before."""
+    text = said.decode("utf-8", "replace")
+    traces = text.replace("\r", "").split(TRACEBACK)[1:]
+    for trace in reversed(traces):
+        if '"<stdin>"' not in trace:  # that would be what the prompt has to say to an ATTACH
+            lines = [line.strip() for line in trace.split("\n") if line and "\0" not in line and ">>> " not in line]
+            return f"the board's program has stopped with: {TRACEBACK}{' | '.join(lines[:12])}"
+    if PROMPT in text:
+        way_out = "reset the board" if spoken else "reset the board, or put the firmware on it with --install"
+        return f"the board is at its MicroPython prompt, the firmware does not run; {way_out}"
+    return None
 
 
 def state(body: bytes) -> tuple[int, int, int]:

@@ -3,16 +3,21 @@
 import contextlib
 import os
 import stat
+import threading
 import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
 
 import serial
 from serial.tools import list_ports
 
+from firmware import wire
 from host.cli import UserError
-from host.link import LinkLost
+from host.link import Gone, LinkLost
 
 POLL = 0.02  # seconds; pyserial cannot wake up early for a Ctrl-C, so it sleeps in short naps
-STUCK = 3.0  # seconds until a line that takes no more bytes counts as lost
+NAP = 0.1  # seconds that a read may last: then whoever reads looks at Ctrl-C
+STUCK = 0.5  # seconds until a line that takes no more bytes counts as lost; the kernel takes far more than the credit
 
 
 def find_port() -> str:
@@ -27,61 +32,101 @@ def find_port() -> str:
 
 
 class SerialTransport:
-    """A pyserial port, or any URL that pyserial knows (socket://host:port, rfc2217://..., spy://...)."""
+    """A pyserial port, or any URL that pyserial knows (socket://host:port, rfc2217://..., spy://...).
 
-    def __init__(self, port: str, baud: int = 115200):
-        """Raises UserError if it cannot be opened, with the cause and the way out."""
+    What a port raises when it goes away differs from backend to backend: OSError, termios.error (which is none),
+    TypeError or ValueError where it was closed meanwhile. So all of it counts as LinkLost, here and nowhere else.
+    """
+
+    def __init__(self, port: str, baud: int = 115200, stopped: Callable[[], bool] = lambda: False):
+        """Raises UserError if it cannot be opened, with the cause and the way out; Gone if `stopped` meanwhile."""
+        self.port = port
+        options = {"baudrate": baud, "timeout": POLL}
+
+        def opened() -> serial.SerialBase:
+            if baud < 1:
+                raise ValueError(f"not a baud rate: {baud}")
+            stuck = STUCK + 10 * wire.MAX_FRAME / baud
+            exclusive = {} if "://" in port else {"exclusive": True}
+            return serial.serial_for_url(port, write_timeout=stuck, **options, **exclusive)
+
         try:
-            self.serial = serial.serial_for_url(
-                port, baudrate=baud, timeout=POLL, write_timeout=STUCK, **({} if "://" in port else {"exclusive": True})
-            )
-        except (serial.SerialException, OSError, ValueError) as error:
-            raise UserError(explain(port, error)) from error
+            self.serial = patiently(opened, stopped) if "://" in port else opened()
+        except Exception as error:
+            raise UserError(explain(port, baud, error)) from error
 
     def read(self, timeout: float) -> bytes:
-        """Return what has arrived, at least one byte unless `timeout` seconds pass. Raises LinkLost."""
-        until = time.monotonic() + timeout
+        """Return what has arrived, or arrives within `timeout` seconds, at most NAP. Raises LinkLost."""
+        until = time.monotonic() + min(timeout, NAP)
         try:
             while True:
                 data = self.serial.read(max(1, self.serial.in_waiting))
                 if data or time.monotonic() >= until:
                     return data
-        except (serial.SerialException, OSError, TypeError) as error:  # TypeError: pyserial, closed meanwhile
-            raise LinkLost(f"the port has gone ({error})") from error
+        except Exception as error:
+            raise self._lost(error) from error
 
     def write(self, data: bytes) -> None:
         """Send all of it. Raises LinkLost."""
         try:
             self.serial.write(data)
-        except (serial.SerialException, OSError, TypeError) as error:
-            raise LinkLost(f"the port has gone ({error})") from error
+        except Exception as error:
+            raise self._lost(error) from error
 
     def close(self) -> None:
         """Let go of the port."""
-        with contextlib.suppress(serial.SerialException, OSError):  # it may have gone before we do
+        with contextlib.suppress(Exception):  # it may have gone before we do
             self.serial.close()
 
+    def _lost(self, error: Exception) -> LinkLost:
+        who = f"the other end of {self.port} has closed the connection" if "://" in self.port else "the port has gone"
+        return LinkLost(f"{who} ({error})")
 
-def explain(port: str, error: Exception) -> str:
+
+def patiently(opened: Callable[[], serial.SerialBase], stopped: Callable[[], bool]) -> serial.SerialBase:
+    """opened(), which may wait for a host that does not answer, in a thread that is left behind on Ctrl-C."""
+    results: SimpleQueue[serial.SerialBase | Exception] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            results.put(opened())
+        except Exception as error:
+            results.put(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    while not stopped():
+        with contextlib.suppress(Empty):
+            found = results.get(timeout=NAP)
+            if isinstance(found, Exception):
+                raise found
+            return found
+    raise Gone
+
+
+def explain(port: str, baud: int, error: Exception) -> str:
     """Why a port could not be opened, and what to do about it."""
-    text = str(error)
+    text = " ".join(str(error).split())
+    number = getattr(error, "errno", None)
+    if "baud" in text.lower() or isinstance(error, OverflowError):
+        return f"{port} takes no --baud {baud} ({text}); give the rate of the board's UART, such as 115200"
     if isinstance(error, ValueError):
         return f"{port} is no port that pyserial knows ({text}); give a device or an URL such as socket://host:port"
     if "://" in port:
         return f"cannot open {port} ({text}); is the other end up?"
-    if not os.path.exists(port):
+    try:
+        about = os.stat(port)
+    except OSError:
         return f"there is no port {port}; is the board plugged in? `--port auto` lists what is there"
-    number = getattr(error, "errno", None)
     if number in (13, 1) or "ermission" in text:
         try:
             import grp
 
-            group = grp.getgrgid(os.stat(port).st_gid).gr_name
-        except (ImportError, KeyError, OSError):
+            group = grp.getgrgid(about.st_gid).gr_name
+        except (ImportError, KeyError):
             group = "dialout"
         return f"no permission for {port}; add yourself to its group: sudo usermod -aG {group} $USER, then log in anew"
     if number in (11, 16) or "exclusively lock" in text or "busy" in text:
         return f"{port} is busy: another program has it open; close that (a serial monitor, mpremote) and try again"
-    if not stat.S_ISCHR(os.stat(port).st_mode):
+    if not stat.S_ISCHR(about.st_mode) or "Inappropriate ioctl" in text:
         return f"{port} is no serial port; name the board's device, or use --port auto"
-    return f"cannot open {port} ({text})"
+    return f"cannot open {port} ({text}); plug the board in again, or try another port"

@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import termios
 import threading
 import time
@@ -23,10 +22,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from host import cli, lanes
+from host.link import NoFirmware, explain
+from host.scratch import Scratch
+from host.serialport import SerialTransport
 
 ROOT = Path(__file__).resolve().parent.parent
 MAIN = "import firmware.main\nfirmware.main.main()\n"
 ARCHITECTURES = ("x64", "i386", "armhf", "cpython")
+DEATHS, WITHIN = 3, 10.0  # a process that is killed so often in so many seconds is not started again
+LAST_WORDS = 4000  # bytes of the board's output that are kept to explain its end
 
 
 def best_architecture() -> str:
@@ -38,7 +42,8 @@ class SimBoard:
     """One board: its flash is the directory `flash`, its port the path `port`.
 
     arch: x64, i386, armhf (MicroPython), cpython. baud: limit of the line's rate, 10 bits a byte; None is unlimited.
-    damage(data, to_board) may return other bytes than it is given. Raises UserError if the MicroPython is not there.
+    damage(data, to_board) may return other bytes than it is given. A process that is killed is started again on the
+    same flash, which say() is told. Raises UserError if the MicroPython is not there.
     """
 
     def __init__(
@@ -48,18 +53,29 @@ class SimBoard:
         baud: int | None = None,
         heap: str = "2M",
         damage: Callable[[bytes, bool], bytes] | None = None,
+        say: Callable[[str], None] = lambda text: print(text, file=sys.stderr, flush=True),
     ):
         self.arch = arch or best_architecture()
-        self.baud, self.damage = baud, damage or (lambda data, to_board: data)
-        self.own = None if flash else tempfile.TemporaryDirectory(prefix="shoreline-board-")
-        self.flash = flash or Path(self.own.name)
+        self.baud, self.damage, self.say = baud, damage or (lambda data, to_board: data), say
+        self.own = None if flash else Scratch("board")
+        self.flash = flash or self.own.path
         self.link = self.flash / "port"
         self.port = str(self.link)
-        self.command = self._install(heap)
+        try:
+            self.command = self._install(heap)
+        except OSError as error:
+            raise cli.UserError(
+                f"cannot write the simulated board's flash, {self.flash} ({error.strerror}); make room there, or name"
+                f" another place with {'TMPDIR' if self.own else '--flash'}"
+            ) from error
         self.process: subprocess.Popen | None = None
         self.master = self.outer = -1
-        self.lock = threading.Lock()
+        self.lock = threading.Lock()  # of the terminals
+        self.switch = threading.RLock()  # of the process: what we end ourselves was not killed
         self.running = True
+        self.deaths: list[float] = []
+        self.words = b""
+        self.trouble = ""  # why there is no process any more
         self.power_on()
         self.plug()
         self.thread = threading.Thread(target=self._pump, daemon=True)
@@ -77,35 +93,70 @@ class SimBoard:
         return [*lanes.command(self.arch), "-X", f"heapsize={heap}", "main.py"]
 
     def power_on(self) -> None:
-        """Start the firmware on a fresh terminal."""
-        master, inner = pty.openpty()
-        tty.setraw(inner)
-        mode = termios.tcgetattr(inner)
-        mode[6][termios.VMIN], mode[6][termios.VTIME] = 0, 0  # reads return what is there, as a poll has said
-        termios.tcsetattr(inner, termios.TCSANOW, mode)
-        self.process = subprocess.Popen(
-            self.command, stdin=inner, stdout=inner, stderr=inner, cwd=self.flash, start_new_session=True
-        )
-        os.close(inner)
-        os.set_blocking(master, False)  # what a board does not read, and a host that is not there, is lost
-        with self.lock:
-            self.master = master
+        """Start the firmware on a fresh terminal. Raises UserError if the machine has no room for it."""
+        with self.switch:
+            try:
+                master, inner = pty.openpty()
+                tty.setraw(inner)
+                mode = termios.tcgetattr(inner)
+                mode[6][termios.VMIN], mode[6][termios.VTIME] = 0, 0  # reads return what is there, as a poll has said
+                termios.tcsetattr(inner, termios.TCSANOW, mode)
+                self.process = subprocess.Popen(
+                    self.command, stdin=inner, stdout=inner, stderr=inner, cwd=self.flash, start_new_session=True
+                )
+            except OSError as error:
+                problem = f"cannot start the simulated board ({error}); end other programs and try again"
+                raise cli.UserError(problem) from error
+            os.close(inner)
+            os.set_blocking(master, False)  # what a board does not read, and a host that is not there, is lost
+            with self.lock:
+                self.master, self.words = master, b""
+            self.trouble = ""
 
     def power_off(self) -> None:
         """Cut the power: the process dies wherever it is; what it has in flash stays."""
-        if self.process:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-        with self.lock:
-            if self.master >= 0:
-                os.close(self.master)
-                self.master = -1
+        with self.switch:
+            if self.process:
+                self.process.kill()
+                self.process.wait()
+                self.process = None
+            with self.lock:
+                if self.master >= 0:
+                    os.close(self.master)
+                    self.master = -1
 
     def reset(self) -> None:
         """Power off and on."""
-        self.power_off()
-        self.power_on()
+        with self.switch:
+            self.power_off()
+            self.power_on()
+
+    def check(self) -> None:
+        """Raise NoFirmware, with the reason, if the board's process has ended for good."""
+        if self.trouble:
+            raise NoFirmware(self.trouble)
+
+    def _look_after(self) -> None:
+        """Start a process again that was killed, but not for ever; note why one ended that ended by itself."""
+        with self.switch:
+            code = self.process.poll() if self.process else None
+            if code is None or self.trouble:
+                return
+            if code >= 0:
+                said = explain(self.words, True) or f"its program has ended with exit code {code}"
+                self.trouble = f"the simulated board does not run any more: {said}"
+                return
+            now = time.monotonic()
+            self.deaths = [then for then in self.deaths if now - then < WITHIN] + [now]
+            killed = f"the simulated board's process was killed (signal {-code})"
+            if len(self.deaths) >= DEATHS:
+                self.trouble = f"{killed}, {DEATHS} times in {WITHIN:.0f} s; see what kills it (too little memory?)"
+                return
+            self.say(f"{killed}; started again with what is in its flash")
+            try:
+                self.reset()
+            except cli.UserError as error:
+                self.trouble = str(error)
 
     def plug(self) -> None:
         """Connect the cable: the port appears."""
@@ -134,7 +185,7 @@ class SimBoard:
         if self.outer >= 0:
             self.unplug()
         if self.own:
-            self.own.cleanup()
+            self.own.close()
 
     def __enter__(self) -> "SimBoard":
         return self
@@ -146,7 +197,7 @@ class SimBoard:
         """Carry bytes both ways until the board is closed."""
         free = {True: 0.0, False: 0.0}  # when each direction of the line has carried what it was given
         while self.running:
-            now = time.monotonic()
+            now, ended = time.monotonic(), False
             with self.lock:
                 ways = [(self.outer, self.master, True), (self.master, self.outer, False)]
                 sources = [source for source, _, to_board in ways if source >= 0 and now >= free[to_board]]
@@ -159,8 +210,11 @@ class SimBoard:
                 for source, target, to_board in ways:
                     if source in ready and source in (self.outer, self.master):
                         count = self._carry(source, target, to_board)
+                        ended |= not count and not to_board
                         if self.baud:
                             free[to_board] = max(free[to_board], time.monotonic() - 0.02) + count * 10 / self.baud
+            if ended:
+                self._look_after()
 
     def _carry(self, source: int, target: int, to_board: bool) -> int:
         """Carry what has arrived; return how many bytes that was."""
@@ -169,12 +223,31 @@ class SimBoard:
         except OSError:  # the process behind it has ended
             time.sleep(0.005)
             return 0
+        if not to_board:
+            self.words = (self.words + data)[-LAST_WORDS:]
         sent = self.damage(data, to_board)
         if target >= 0:
             with contextlib.suppress(OSError):
                 while sent:
                     sent = sent[os.write(target, sent) :]
         return len(data)
+
+
+class SimTransport(SerialTransport):
+    """The line to a simulated board, which knows what a real one cannot tell: that its process is no more."""
+
+    def __init__(self, board: SimBoard):
+        """Raises NoFirmware if the board has ended for good."""
+        board.check()
+        self.board = board
+        super().__init__(board.port)
+
+    def read(self, timeout: float) -> bytes:
+        """As Transport.read. Raises NoFirmware too."""
+        data = super().read(timeout)
+        if not data:
+            self.board.check()
+        return data
 
 
 def main() -> int:
@@ -190,8 +263,10 @@ def main() -> int:
     with cli.Interrupt() as status, SimBoard(args.arch, args.flash, args.baud, args.heap) as board:
         print(board.port, flush=True)
         print(f"simulated {board.arch} board: python -m host.stream --port {board.port}", file=sys.stderr)
-        while not status.requested and board.process and board.process.poll() is None:
+        while not status.requested and not board.trouble:
             signal.sigtimedwait([], 0.2)
+        if board.trouble and board.process and board.process.returncode:  # 0: a host said EXIT
+            board.check()
     return 0
 
 

@@ -50,14 +50,18 @@ def add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the final result as one JSON object on stdout")
 
 
-def open_run(args: argparse.Namespace, arithmetic: str) -> tuple[Config, dataset.Dataset, RunDirectory]:
-    """Configuration, data as the lattice sees it, and the run directory, from the common options."""
+def plan_run(args: argparse.Namespace, arithmetic: str) -> tuple[Config, dataset.Dataset]:
+    """Configuration, and data as the lattice sees it, from the common options; nothing is written yet."""
     if args.resume and args.run_dir is None:
         raise cli.UserError("--resume needs the run to go on with; add --run-dir DIR")
     data = dataset.load(args.data).limited(args.limit, args.test_limit)
     config = configure(data, args.preset, args.seed, args.epochs, args.rows, args.cols, args.pixel_bits, arithmetic)
-    path = args.run_dir or RunDirectory.unused(args.preset, args.seed)
-    return config, prepare(data, config), RunDirectory(path, config, args.resume)
+    return config, prepare(data, config)
+
+
+def run_directory(args: argparse.Namespace, config: Config) -> RunDirectory:
+    """The directory of a run with these options: a new one, or the one to resume."""
+    return RunDirectory(args.run_dir or RunDirectory.unused(args.preset, args.seed), config, args.resume)
 
 
 def follow(run: Run, chunk: int, status: cli.Interrupt, extra=lambda: {}) -> None:
@@ -156,7 +160,8 @@ def make_learner(config: Config, engine: str) -> Learner:
 
 def train(args: argparse.Namespace) -> dict[str, object]:
     """A run, from its start or from where it stopped, to its end."""
-    config, data, directory = open_run(args, "float" if args.engine == "float" else "fixed")
+    config, data = plan_run(args, "float" if args.engine == "float" else "fixed")
+    directory = run_directory(args, config)
     run = Run(config, data, make_learner(config, args.engine), directory)
     if args.resume:
         run.resume()

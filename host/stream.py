@@ -10,7 +10,6 @@ The run survives an unplugged board, a reset and Ctrl-C: it goes on at the exact
 """
 
 import argparse
-import contextlib
 import json
 import sys
 from collections.abc import Callable
@@ -20,16 +19,18 @@ from firmware import wire
 from host import cli, dataset
 from host.board import BoardLearner, Stopped
 from host.config import Config
-from host.link import LinkLost
+from host.link import Gone, LinkLost
+from host.ports import reach
 from host.run import Run
-from host.serialport import SerialTransport, find_port
-from host.simulate import add_run_options, follow, open_checkpoint, open_run, result, tested
+from host.simulate import add_run_options, follow, open_checkpoint, plan_run, result, run_directory, tested
 
 CHUNK = 20  # images between two looks at Ctrl-C
 
 
 def summary(learner: BoardLearner) -> dict[str, object]:
-    """What the link did, for the final result."""
+    """What the link did, for the final result; nothing if the board has gone, or the run needed none."""
+    if not learner.connected:
+        return {}
     s = learner.link.statistics
     try:
         counters = learner.link.counters()
@@ -52,36 +53,29 @@ def connected(
     args: argparse.Namespace,
     config: Config,
     data: dataset.Dataset,
-    evidence: Path | None,
     work: Callable[[BoardLearner, cli.Interrupt], dict[str, object]],
 ) -> dict[str, object]:
-    """Let work(learner, status) do something with the board at args.port, and let go of it afterwards."""
-    with cli.Interrupt() as status, contextlib.ExitStack() as stack:
-        port = args.port
-        if port == "sim":
-            from host.sim import SimBoard
+    """Let work(learner, status) do something with the board at args.port, and let go of it afterwards.
 
-            board = stack.enter_context(SimBoard(args.sim_arch, baud=args.baud))
-            port = board.port
-            print(f"simulated board: {board.arch}", file=sys.stderr)
-        elif port == "auto":
-            port = find_port()
-        if args.install and args.port != "sim":
-            from host.install import install
+    Until the board is at hand Ctrl-C interrupts at once; there is nothing to save yet.
+    """
+    status = cli.Interrupt()
 
-            install(port)
-        learner = BoardLearner(
-            config,
-            data,
-            lambda: SerialTransport(port, args.baud or 115200),
-            args.twin,
-            args.replace,
-            evidence,
-            lambda: status.requested,
-            lambda text: print(text, file=sys.stderr),
-        )
-        stack.callback(lambda: learner.leave(wire.EXIT if args.exit else wire.CLOSE))
-        return work(learner, status)
+    def say(text: str) -> None:
+        print(text, file=sys.stderr)
+
+    def stopped() -> bool:
+        return status.requested
+
+    with reach(args.port, say, stopped, args.baud, args.sim_arch, args.install) as connect, status:
+        learner = BoardLearner(config, data, connect, args.twin, args.replace, None, stopped, say)
+        try:
+            return work(learner, status)
+        except Gone:
+            say(f"left without the board{f'; {learner.way_on}' if learner.directory else ''}")
+            raise
+        finally:
+            learner.leave(wire.EXIT if args.exit else wire.CLOSE)
 
 
 def evaluate(args: argparse.Namespace) -> dict[str, object]:
@@ -92,14 +86,18 @@ def evaluate(args: argparse.Namespace) -> dict[str, object]:
     if config.arithmetic == "float":
         raise cli.UserError(f"{args.evaluate} is of the float64 oracle, a board computes in integers")
 
-    return connected(args, config, data, None, lambda learner, status: tested(learner, saved, data))
+    return connected(args, config, data, lambda learner, status: tested(learner, saved, data))
 
 
 def train(args: argparse.Namespace) -> dict[str, object]:
     """A run on the board, from its start or from where it stopped, to its end."""
-    config, data, directory = open_run(args, "fixed")
+    config, data = plan_run(args, "fixed")
 
     def work(learner: BoardLearner, status: cli.Interrupt) -> dict[str, object]:
+        if not args.resume:
+            learner.ready(opened=False)  # a board that is not there shall leave no directory behind
+        directory = run_directory(args, config)
+        learner.directory = directory.path
         run = Run(config, data, learner, directory)
         if args.resume:
             run.resume()
@@ -120,7 +118,7 @@ def train(args: argparse.Namespace) -> dict[str, object]:
             raise
         return result(run) | summary(learner)
 
-    return connected(args, config, data, directory.path / "twin-mismatch.npz", work)
+    return connected(args, config, data, work)
 
 
 def main() -> int:

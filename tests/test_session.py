@@ -1,6 +1,7 @@
 """OPEN: a session goes on, begins anew, or is refused, and its reason says why."""
 
 import struct
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,6 +44,34 @@ def test_a_new_session_has_no_result_to_repeat() -> None:
     board = Board()
     board.attach()
     assert board.open() == (0, golden(0)[0], 0)
+
+
+def test_the_host_is_told_before_an_open_takes_long(tmp_path: Path) -> None:
+    """WORKING comes before a lattice is laid out, drawn or loaded, and only then."""
+    board = Board(f"{tmp_path}/")
+    board.attach()
+    laid: list[list[str]] = []
+    board.device.lattice_options = {"words": lambda n: laid.append(list(board.events)) or words(n)}
+    board.open()
+    assert board.worked == SESSION and laid[0] == ["attached", "sent", "sent"], "HELLO, WORKING, then the arrays"
+    board.open()
+    assert board.worked is None, "the OPEN that came again is answered at once"
+    board.attach()
+    board.open(conversation=2)
+    assert board.worked is None, "so is that of a host that comes back"
+    board.ask(rates_body(0))
+    board.train()
+    board.open(conversation=3, flags=wire.FLAG_RESTART)
+    assert board.worked == SESSION
+    board.ask(ask_body(wire.CHECKPOINT))
+    again = Board(f"{tmp_path}/")
+    again.attach()
+    again.open(conversation=4)
+    assert again.worked == SESSION, "a checkpoint is read"
+    other = Board()
+    other.attach()
+    other.open(session=SESSION + 1)
+    assert other.refused(open_body(rows=200))[0] == wire.BAD_CONFIG and other.worked == SESSION
 
 
 def test_open_that_comes_twice_changes_nothing() -> None:
@@ -137,3 +166,28 @@ def test_a_lattice_that_does_not_fit_is_refused_and_a_smaller_one_taken() -> Non
     memory.left = 10**9
     board.begin(1)
     assert board.digest() == golden(1)[0]
+
+
+@pytest.mark.parametrize("failing", range(5))
+def test_an_allocation_that_fails_once_costs_nothing(failing: int) -> None:
+    """Whichever of the lattice's five arrays it is: the second attempt has what the first has left behind."""
+    calls = []
+
+    def once(n: int) -> Any:
+        calls.append(n)
+        if len(calls) == failing + 1:
+            raise MemoryError
+        return words(n)
+
+    board = Board(kernels={"words": once})
+    assert board.device.room.piece, "laid down before anything else"
+    board.begin(1)
+    assert board.digest() == golden(1)[0] and len(calls) == 5 + failing + 1
+    assert board.device.room.piece is None
+
+
+def test_room_is_kept_again_after_a_refusal() -> None:
+    board = Board()
+    board.attach()
+    assert board.refused(open_body(rows=200))[0] == wire.BAD_CONFIG
+    assert board.device.room.piece

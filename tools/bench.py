@@ -19,7 +19,6 @@ import os
 import platform
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -34,6 +33,7 @@ from fixedpoint.lattice import Lattice
 from host import cli, dataset, lanes
 from host.config import PRESETS, Config, configure
 from host.engine import FixedLearner, FloatLearner, executor
+from host.scratch import Scratch
 
 ROOT = Path(__file__).resolve().parent.parent
 GOAL = 5000  # images per second under Numba, on one core of an idle machine
@@ -126,8 +126,8 @@ class OnMicroPython:
 @contextmanager
 def micropython(arch: str, emit: str, config: Config, data: dataset.Dataset, count: int) -> Iterator[OnMicroPython]:
     """A lane's MicroPython with the kernels compiled by that emitter, ready for `count` images."""
-    with tempfile.TemporaryDirectory(prefix="shoreline-bench-") as work:
-        engine, job, images, script = (Path(work) / name for name in ("engine", "job.json", "images", "bench.py"))
+    with Scratch("bench") as work:
+        engine, job, images, script = (work / name for name in ("engine", "job.json", "images", "bench.py"))
         lanes.compile_tree(arch, [ROOT / "fixedpoint"], engine, emit)
         job.write_text(json.dumps({**config.as_dict(), "rates": config.rates(0)}))
         pairs = zip(data.train_images[:count], data.train_labels[:count], strict=True)

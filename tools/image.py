@@ -2,7 +2,7 @@
 
   python -m tools.image --install /dev/ttyACM0       straight onto the board at a port (auto: the only USB port)
   python -m tools.image --board pico --out DIR       files for a Raspberry Pi Pico, and the UF2 file
-  python -m tools.image --arch armv7emsp --out DIR   files for any board with this machine code
+  python -m tools.image --arch armv7emsp --out DIR   files for any board with this machine code (py: with none)
   python -m tools.image --verify DIR                 compile once more, and compare byte for byte
 
 DIR then holds fixedpoint/, firmware/ and main.py, ready for `mpremote cp`; manifest.json with versions, sizes and
@@ -13,22 +13,23 @@ import contextlib
 import json
 import struct
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from host.cli import Parser, UserError, run
-from host.install import CHIPS, EMITTERS, MACHINES, MANIFEST, board_files, install, sha256, stage
+from host.install import CHIPS, KINDS, MACHINES, MANIFEST, SOURCES, board_files, install, sha256, stage
+from host.scratch import Scratch
 from host.serialport import find_port
 
 ABOUT_UF2 = """\
 the UF2 file: copy it to the drive that the board becomes when it is plugged in with BOOTSEL pressed, after MicroPython
 has been put on the board. It holds a littlefs file system and replaces the whole one that is there, files of your own
-included. Its place and size are those of the stock builds of these boards, 1.23 and later: MicroPython's
-MICROPY_HW_FLASH_STORAGE_BYTES in ports/rp2/boards/RPI_* (the file system ends where the flash ends; ports/rp2/
-rp2_flash.c), with the parameters of ports/rp2/modules/_boot.py and extmod/vfs_lfsx.c. Builds of your own, and boards
-of other makers, may differ: then use --install. Family ids are from pico-sdk's boot/uf2.h: rp2040 for the RP2040, and
-for the RP2350 absolute, which its boot ROM accepts with a partition table and without one, whatever core it runs.
+included. Its place and size are those of the stock builds of these boards, 1.23 and later (pico2_w: 1.25 and later):
+MicroPython's MICROPY_HW_FLASH_STORAGE_BYTES in ports/rp2/boards/RPI_* (the file system ends where the flash ends;
+ports/rp2/rp2_flash.c), with the parameters of ports/rp2/modules/_boot.py and extmod/vfs_lfsx.c. Builds of your own, and
+boards of other makers, may differ: then use --install. Family ids are from pico-sdk's boot/uf2.h: rp2040 for the
+RP2040, and for the RP2350 absolute, which its boot ROM accepts with a partition table and without one, whatever core it
+runs.
 """
 
 # What MicroPython mounts on an RP2: block size of the flash, progsize=256 by _boot.py, the others by vfs_lfsx.c.
@@ -71,7 +72,7 @@ BOARDS = {
     "pico_w": Board("Raspberry Pi Pico W", "armv6m", FileSystem(RP2040, 0x1012C000, 848 * 1024)),
     "pico2": Board("Raspberry Pi Pico 2", "armv7emsp", FileSystem(ABSOLUTE, 0x10100000, 3072 * 1024)),
     "pico2_riscv": Board("Raspberry Pi Pico 2, RISC-V build", "rv32imc", FileSystem(ABSOLUTE, 0x10100000, 3072 * 1024)),
-    "pico2_w": Board("Raspberry Pi Pico 2 W", "armv7emsp", "where its file system is could not be verified"),
+    "pico2_w": Board("Raspberry Pi Pico 2 W", "armv7emsp", FileSystem(ABSOLUTE, 0x10180000, 2560 * 1024)),
     "esp32": Board("ESP32", "xtensawin", OTHER_PORT),
     "esp32s2": Board("ESP32-S2", "xtensawin", OTHER_PORT),
     "esp32s3": Board("ESP32-S3", "xtensawin", OTHER_PORT),
@@ -90,8 +91,8 @@ def build(march: str, out: Path, board: str | None = None) -> dict[str, Any]:
         about["uf2"] = {"name": f"shoreline-{board}.uf2", **{k: f"{v:#x}" for k, v in place._asdict().items()}}
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as work:
-            root = Path(work) / "image"
+        with Scratch("image", out.parent) as work:  # beside it, to be renamed
+            root = work / "image"
             root.mkdir()
             manifest = stage(march, root, about)
             names = board_files(manifest)
@@ -104,7 +105,7 @@ def build(march: str, out: Path, board: str | None = None) -> dict[str, Any]:
                 out.rmdir()
             root.rename(out)
     except OSError as error:
-        raise UserError(f"cannot write {out} ({error}); give another --out") from error
+        raise UserError(f"cannot write {out} ({error}); make room there, or give another --out") from error
     return manifest
 
 
@@ -184,10 +185,17 @@ def verify(directory: Path) -> str | None:
 
     Raises UserError if there is no image, or if the sources do not compile.
     """
-    if not (directory / MANIFEST).is_file():
-        raise UserError(f"{directory} holds no image; name a directory that --out has made")
     try:
-        manifest = read_manifest((directory / MANIFEST).read_bytes())
+        return _verify(directory, (directory / MANIFEST).read_bytes())
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{directory} holds no image; name a directory that --out has made") from error
+    except OSError as error:
+        raise UserError(f"cannot read {directory} ({error}); make that possible, or name another image") from error
+
+
+def _verify(directory: Path, manifest_json: bytes) -> str | None:
+    try:
+        manifest = read_manifest(manifest_json)
     except ValueError as error:
         return str(error)
     with contextlib.suppress(OSError, LookupError):
@@ -196,9 +204,9 @@ def verify(directory: Path) -> str | None:
         found = MACHINES[code[2] >> 2]
         if found != manifest["march"] and sha256(code) == manifest["files"][name]["sha256"]:
             return f"{MANIFEST} says {manifest['march']}, but {name} is {found} code"
-    with tempfile.TemporaryDirectory() as work:
-        build(manifest["march"], Path(work) / "fresh", manifest.get("board"))
-        return difference(directory, Path(work) / "fresh")
+    with Scratch("verify") as work:
+        build(manifest["march"], work / "fresh", manifest.get("board"))
+        return difference(directory, work / "fresh")
 
 
 def read_manifest(data: bytes) -> dict[str, Any]:
@@ -206,7 +214,7 @@ def read_manifest(data: bytes) -> dict[str, Any]:
     try:
         manifest = json.loads(data)
         march, board = manifest["march"], manifest.get("board")
-        if march not in EMITTERS or board not in (None, *BOARDS):
+        if march not in KINDS or board not in (None, *BOARDS):
             raise ValueError(f"march {march}, board {board}")
         if not all(isinstance(file, dict) for file in manifest["files"].values()):
             raise ValueError("files")
@@ -317,8 +325,9 @@ def main() -> int:
     action.add_argument("--list", action="store_true", help="list the boards")
     machine = parser.add_mutually_exclusive_group()
     machine.add_argument("--board", choices=BOARDS, metavar="BOARD", help=f"one of {', '.join(BOARDS)}")
-    machine.add_argument("--arch", choices=EMITTERS, metavar="ARCH", help=f"machine code: {', '.join(CHIPS)} (or x86,"
-                         " x64 for unix ports); --install asks the board")  # fmt: skip
+    machine.add_argument("--arch", choices=KINDS, metavar="ARCH", help=f"machine code: {', '.join(CHIPS)} (or x86,"
+                         f" x64 for unix ports), or {SOURCES}: the .py files as they are, many times slower; --install"
+                         " asks the board")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     args = parser.parse_args()
     march = BOARDS[args.board].march if args.board else args.arch
@@ -347,7 +356,8 @@ def main() -> int:
         sizes = {name: file["size"] for name, file in result["files"].items()}
         text = [f"{size:9,} {name}" for name, size in sizes.items()]
         text += [
-            f"{sum(sizes.values()):9,} bytes of {march} code and bytecode in {args.out}",
+            f"{sum(sizes.values()):9,} bytes of {'sources' if march == SOURCES else f'{march} code and bytecode'} in"
+            f" {args.out}",
             *advice(args.out, result),
         ]
         if args.board and isinstance(why := BOARDS[args.board].place, str):

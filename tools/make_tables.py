@@ -3,7 +3,6 @@
 The engine never computes a table: a float that differs in its last bit between two machines must not decide a digest.
 """
 
-import argparse
 import binascii
 import math
 import struct
@@ -80,16 +79,19 @@ def source() -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tools.make_tables", description=__doc__)
+    parser = cli.Parser("python -m tools.make_tables", __doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 2 if the committed file differs")
     args = parser.parse_args()
     text = source()
     if args.check:
-        if PATH.read_text() != text:
+        if not PATH.exists() or PATH.read_text() != text:
             raise cli.UserError(f"{PATH.name} is not what its formulas give; run python -m tools.make_tables")
         print(f"{PATH.name} is what its formulas give")
     else:
-        PATH.write_text(text)
+        try:
+            PATH.write_text(text)
+        except OSError as error:
+            raise cli.UserError(f"cannot write {PATH} ({error.strerror}); make that possible, and try again") from error
         print(f"wrote {PATH.name}: " + ", ".join(f"{name} {worst_error(name):.2f} LSB" for name in TABLES))
     return 0
 

@@ -15,13 +15,13 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from host import cli
+from host.scratch import Scratch
 
 ROOT = Path(__file__).resolve().parent.parent
 LINK = ("tests/test_link.py", "tests/test_recovery.py", "tests/test_exactly_once.py")
@@ -40,6 +40,7 @@ class Mutation:
 
 
 DEVICE, WIRE, STORAGE = "firmware/device.py", "firmware/wire.py", "firmware/storage.py"
+CODEC = "firmware/codec.py"
 LINK_PY, BOARD = "host/link.py", "host/board.py"
 
 MUTATIONS = (
@@ -56,7 +57,7 @@ MUTATIONS = (
     Mutation(
         "crc",
         "a frame with a wrong CRC is thrown away",
-        ((WIRE, "<< 8 != self.crc[i]:\n                    n = 0", "<< 8 != self.crc[i]:\n                    n = n"),),
+        ((WIRE, "if crc[0] == RESIDUE[0] and crc[1] == RESIDUE[1]:", "if True:"),),
     ),
     Mutation(
         "session key",
@@ -173,6 +174,36 @@ MUTATIONS = (
         ((DEVICE, "if not self.writable:", "if False:"),),
     ),
     Mutation(
+        "room",
+        "a board keeps room for the lattice from its start",
+        ((DEVICE, "self.piece = bytearray(RESERVE >> shift)", "self.piece = None"),),
+        ("tests/test_memory.py",),
+    ),
+    Mutation(
+        "idle garbage",
+        "an idle board allocates nothing",
+        ((DEVICE, "for i in range(len(about)):\n            body[i] = about[i]", "body[: len(about)] = bytes(about)"),),
+        ("tests/test_memory.py",),
+    ),
+    Mutation(
+        "second attempt",
+        "an OPEN that found no memory is tried once more after a collection",
+        ((DEVICE, "for _ in range(2):  # what the first attempt", "for _ in range(1):  # what the first attempt"),),
+        ("tests/test_session.py",),
+    ),
+    Mutation(
+        "working",
+        "a board says that it works on an OPEN",
+        ((DEVICE, "self.reply(wire.WORKING_FORMAT, wire.WORKING, session)", "pass"),),
+        ("tests/test_session.py",),
+    ),
+    Mutation(
+        "poll",
+        "a board reads no byte that is not there",
+        ((CODEC, "        more = 0\n        if n < size:", "        more = 1\n        if n < size:"),),
+        ("tests/test_codec.py",),
+    ),
+    Mutation(
         "twin",
         "a twin compares digests and predictions",
         ((BOARD, 'if f"{found:08x}" != wanted or guess != prediction:', "if False:"),),
@@ -219,8 +250,7 @@ def test(tree: Path, tests: tuple[str, ...]) -> str | None:
 def try_out(mutation: Mutation | None) -> tuple[str | None, float]:
     """The test that notices a mutation (None: none does), and seconds. Without a mutation, all tests are run."""
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="shoreline-mutate-") as name:
-        tree = Path(name)
+    with Scratch("mutate") as tree:
         copy(tree)
         if mutation is None:
             noticed = test(tree, tuple(sorted({path for each in MUTATIONS for path in each.tests})))
@@ -250,10 +280,10 @@ def report(chosen: list[Mutation], args: argparse.Namespace) -> int:
     """Try all out, print the table, return the exit code."""
     begun = time.monotonic()
     survived = 0
-    with tempfile.TemporaryDirectory(prefix="shoreline-mutate-") as name:  # first see whether all of them fit
+    with Scratch("mutate") as work:  # first see whether all of them fit
         for n, mutation in enumerate(chosen):
-            copy(Path(name) / str(n))
-            mutate(Path(name) / str(n), mutation)
+            copy(work / str(n))
+            mutate(work / str(n), mutation)
     with ThreadPoolExecutor(args.jobs) as pool:
         untouched = pool.submit(try_out, None)
         results = [(each, pool.submit(try_out, each)) for each in chosen]

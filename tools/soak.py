@@ -29,7 +29,6 @@ from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from random import Random
-from tempfile import TemporaryDirectory
 
 import host.board
 import host.link
@@ -37,6 +36,7 @@ import host.run
 from firmware import storage, wire
 from fixedpoint.lattice import words
 from host import cli
+from host.scratch import Scratch
 from host.serialport import SerialTransport
 from host.sim import ARCHITECTURES, SimBoard
 from tools.faults.changed import changed, segments
@@ -339,8 +339,8 @@ def in_process(seed: int, total: Total, status: cli.Interrupt) -> int | None:
 
 def through_pty(seed: int, total: Total, status: cli.Interrupt, arch: str | None) -> int | None:
     """The same on a real board's program, in real time."""
-    with TemporaryDirectory(prefix="shoreline-soak-") as name:
-        flash = Path(name) / "flash"
+    with Scratch("soak") as work:
+        flash = work / "flash"
         flash.mkdir()
         stage = Pty(seed, arch, flash)
         print(f"simulated board: {stage.board.arch}", file=sys.stderr)
@@ -352,9 +352,9 @@ def through_pty(seed: int, total: Total, status: cli.Interrupt, arch: str | None
                 stage.stormy(random.choice((0.05, 0.1, 0.2, 0.3)))
                 largest = wire.HEADER + random.choice((6, 12, 24, 200))
                 answer = 0.06 if stage.board.arch == "x64" else 0.3
-                story = Episode(stage, Path(name) / str(seed), chunk=random.choice((3, 7)), interval=0.3,
+                story = Episode(stage, work / str(seed), chunk=random.choice((3, 7)), interval=0.3,
                                 largest=largest, answer=answer, replace=True)  # fmt: skip
-                (Path(name) / str(seed)).mkdir()
+                (work / str(seed)).mkdir()
                 try:
                     story.to_end(before.total() + min(PER_RUN[True], total.wanted - total.faults))
                 except Exception:

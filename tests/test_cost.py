@@ -1,0 +1,152 @@
+"""tools.cost: counts that repeat exactly and add up, of the passes and of the whole image; and what an opcode takes."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from interpreters import interpreter
+
+from firmware import wire
+from host.cli import UserError
+from tools import cost
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="module")
+def cost_job(tmp_path_factory: pytest.TempPathFactory) -> cost.Job:
+    interpreter("armhf")
+    if not shutil.which("gcc"):
+        pytest.skip("no gcc for the plugin that counts")
+    return cost.Job(tmp_path_factory.mktemp("cost"), 1)
+
+
+@pytest.fixture(scope="module")
+def argv(cost_job: cost.Job) -> list[str]:
+    return cost.counter(cost_job)
+
+
+@pytest.fixture(scope="module")
+def passes(cost_job: cost.Job, argv: list[str]) -> dict[str, cost.Counts]:
+    return cost.split(*cost.count_arm(cost_job, argv))
+
+
+@pytest.fixture(scope="module")
+def board(cost_job: cost.Job, argv: list[str]) -> dict[str, Any]:
+    return cost.whole(*cost.count_board(cost_job, argv), cost_job)
+
+
+def test_counts_on_arm_are_exact(cost_job: cost.Job, argv: list[str], passes: dict[str, cost.Counts]) -> None:
+    """The same twice; and the passes, each counted by itself, make up the whole image to the last instruction."""
+    assert cost.split(*cost.count_arm(cost_job, argv)) == passes
+    whole = passes["image"][0]
+    for field in (0, 1):
+        assert sum(count[field] for name in cost.PASSES for count in passes[name]) == whole[field] > 0
+    table = cost.table(passes, cost_job, made=True)
+    assert table["image"]["instructions"] == whole[0] + table["interpreter"]["instructions"]
+    assert table["passes"]["backward"]["instructions"] > table["passes"]["forward"]["instructions"] > 100_000
+    sizes = cost.memory(cost_job)
+    assert sizes["arrays"] < sizes["lattice"] < sizes["smallest_heap"] <= 192 * 1024
+
+
+def test_whole_image_is_counted_from_bytes_to_result(
+    cost_job: cost.Job, argv: list[str], passes: dict[str, cost.Counts], board: dict[str, Any]
+) -> None:
+    """The kernels' part is what the passes took, and frames besides; the same twice but for what the clock says."""
+    image = board["whole_image"]
+    assert image["cycles"] == image["machine_code"] + image["interpreter"]
+    assert passes["image"][0][1] < image["machine_code"] < 1.1 * passes["image"][0][1]
+    assert 28 * 28 / 2 < board["link_bytes"] < 450
+    again = cost.whole(*cost.count_board(cost_job, argv), cost_job)
+    assert again["whole_image"]["machine_code"] == image["machine_code"]
+    for name in ("whole_image", "opening"):
+        assert again[name]["cycles"] == pytest.approx(board[name]["cycles"], rel=1e-3)
+
+
+def test_goals_of_the_receive_path_and_of_opening(
+    cost_job: cost.Job, passes: dict[str, cost.Counts], board: dict[str, Any]
+) -> None:
+    """At most 1.25 times the cycles of the training step; OPEN of a new session in 0.3 s at 125 MHz."""
+    step = cost.table(passes, cost_job, made=True)["image"]["cycles"]
+    assert step < board["whole_image"]["cycles"] <= 1.25 * step
+    assert board["opening"]["cycles"] <= 0.3 * cost.MHZ * 1e6
+
+
+def test_a_firmware_that_does_not_train_is_not_counted(cost_job: cost.Job) -> None:
+    hello, result = bytes([wire.HELLO]), bytes([wire.RESULT])
+    with pytest.raises(UserError, match="2 frames from the firmware, 1 counts"):
+        cost.whole([hello, result], [(1, 1, 1, 1)], [], cost_job)
+    with pytest.raises(UserError, match="trained 1 of 4 images"):
+        cost.whole([hello, result], [(1, 1, 1, 1)] * 2, [], cost_job)
+
+
+@pytest.mark.slow
+def test_counts_on_x64_are_exact(cost_job: cost.Job) -> None:
+    if not shutil.which("valgrind"):
+        pytest.skip("no valgrind")
+    assert cost.split(*cost.count_x64(cost_job)) == cost.split(*cost.count_x64(cost_job))
+
+
+def test_cost_without_any_counter_is_one_line(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "tools.cost"]
+    nothing = {"PATH": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}  # neither a compiler nor what it made before
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, env=nothing)
+    *progress, error = done.stderr.splitlines()
+    assert done.returncode == 2 and all(line.startswith("cost: ") for line in progress)
+    assert "nothing can be counted here" in error and "install" in error
+
+
+# Little-endian halfwords: cycles, and one more if the branch is taken. ARM DDI 0484C, table 3-1.
+OPCODES = {
+    "0118": (1, 0),  # adds r1, r0, r4
+    "4843": (1, 0),  # muls r0, r1
+    "1023": (1, 0),  # movs r3, #16
+    "0548": (2, 0),  # ldr r0, [pc, #20]
+    "4850": (2, 0),  # str r0, [r1, r1]
+    "0868": (2, 0),  # ldr r0, [r1]
+    "0878": (2, 0),  # ldrb r0, [r1]
+    "0888": (2, 0),  # ldrh r0, [r1]
+    "0190": (2, 0),  # str r0, [sp, #4]
+    "02b0": (1, 0),  # add sp, #8
+    "f0b5": (6, 0),  # push {r4-r7, lr}
+    "f0bd": (8, 0),  # pop {r4-r7, pc}
+    "f0bc": (5, 0),  # pop {r4-r7}
+    "07c8": (4, 0),  # ldm r0!, {r0-r2}
+    "fed1": (1, 1),  # bne
+    "fee7": (2, 0),  # b
+    "7047": (2, 0),  # bx lr
+    "8047": (2, 0),  # blx r0
+    "8746": (2, 0),  # mov pc, r0
+    "8046": (1, 0),  # mov r8, r0
+    "00b1": (1, 1),  # cbz
+    "fff7feff": (3, 0),  # bl
+    "d1f80000": (2, 0),  # ldr.w r0, [r1]
+    "2de9f047": (9, 0),  # push.w {r4-r10, lr}
+}
+
+
+def test_cycles_of_opcodes(tmp_path: Path) -> None:
+    if not shutil.which("gcc"):
+        pytest.skip("no gcc")
+    (tmp_path / "main.c").write_text(
+        f'#include "{cost.PLUGIN}"\n'
+        """int main(int argc, char **argv) {
+            for (int i = 1; i < argc; i++) {
+                unsigned value, taken, size = strlen(argv[i]) / 2;
+                unsigned char code[4];
+                for (unsigned k = 0; k < size; k++)
+                    sscanf(argv[i] + 2 * k, "%2x", &value), code[k] = value;
+                printf("%u ", cycles(code, size, &taken));
+                printf("%u\\n", taken);
+            }
+        }"""
+    )
+    program = str(tmp_path / "main")
+    options = ["-Wall", "-Werror", "-O2", "-ffunction-sections", "-Wl,--gc-sections"]  # QEMU's part is not reached
+    subprocess.run(["gcc", *options, "-o", program, str(tmp_path / "main.c")], check=True)
+    done = subprocess.run([program, *OPCODES], capture_output=True, text=True, check=True)
+    counted = [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
+    assert dict(zip(OPCODES, counted, strict=True)) == OPCODES

@@ -1,0 +1,224 @@
+"""Where there is no home, no cache, nothing to write to: a program goes on, or ends in one line with the way out.
+
+As `docker run -u 12345` has it. Some tests change into another user, which takes root.
+"""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numba
+import pytest
+
+from fixedpoint import kernels
+from host import engine, lanes
+from host.cli import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+STRANGER = 12345
+SMALL = ("--rows", "10", "--limit", "30", "--test-limit", "10", "--epochs", "1")
+
+
+# Places for the cache
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No variable names a cache, and the user has no home; returns the place for temporary files."""
+    for name in ("SHORELINE_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", home)
+    monkeypatch.setattr(lanes.tempfile, "gettempdir", lambda: str(tmp_path))
+    return tmp_path
+
+
+def test_cache_of_a_user_without_a_home_is_a_directory_of_his_own(nowhere: Path) -> None:
+    path = lanes.cache_dir()
+    assert path.parent == nowhere and path.is_dir() and path.stat().st_mode & 0o777 == 0o700
+    assert lanes.cache_dir() == path
+    assert not lanes.available("i386")
+
+
+def test_home_that_cannot_be_written_is_none(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = nowhere / "home"
+    home.mkdir()
+    monkeypatch.setattr(Path, "home", lambda: home)
+    assert lanes.cache_dir() == home / ".cache/shoreline"
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != home and access(path, mode))
+    assert lanes.cache_dir().parent == nowhere
+    monkeypatch.setattr(Path, "home", lambda: Path("/proc/nonexistent"))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert lanes.cache_dir().parent == nowhere
+    (home / ".cache/shoreline").mkdir(parents=True)  # filled by somebody else: it can be read
+    monkeypatch.setattr(Path, "home", lambda: home)
+    assert lanes.cache_dir() == home / ".cache/shoreline"
+
+
+def test_cache_that_another_user_has_laid_out_is_not_trusted(nowhere: Path) -> None:
+    path = lanes.cache_dir()
+    path.rmdir()
+    path.symlink_to(nowhere)
+    with pytest.raises(UserError, match=r"not yours.*XDG_CACHE_HOME"):
+        lanes.cache_dir()
+    path.unlink()
+    path.touch()
+    with pytest.raises(UserError, match=r"not yours.*XDG_CACHE_HOME"):
+        lanes.cache_dir()
+    if os.getuid() == 0:
+        path.unlink()
+        path.mkdir()
+        os.chown(path, STRANGER, STRANGER)
+        with pytest.raises(UserError, match=r"not yours.*XDG_CACHE_HOME"):
+            lanes.cache_dir()
+
+
+# Numba's cache
+
+
+def test_kernels_are_compiled_without_a_cache_where_none_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Numba raises there is a RuntimeError; a full disk gives an OSError."""
+    asked = []
+
+    def njit(function: Callable, locals: dict, cache: bool) -> Callable:
+        asked.append(cache)
+        if cache:
+            raise RuntimeError("cannot cache function 'derive': no locator available")
+        return function
+
+    class Lattice:
+        def __init__(self, *args: object, **keywords: object) -> None: ...
+        def train(self, *args: object) -> None: ...
+
+    monkeypatch.setattr(numba, "njit", njit)
+    monkeypatch.setattr(engine, "Lattice", Lattice)
+    run = engine.numba_kernels.__wrapped__()
+    assert asked == [True] + [False] * len(engine.KERNELS) and run.backward
+
+
+def test_numbas_cache_of_a_read_only_checkout_is_where_the_others_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setattr(engine, "_compile", lambda cached: SimpleNamespace(cached=cached))
+    engine.numba_kernels.__wrapped__()
+    assert numba.config.CACHE_DIR == "", "beside the kernels"
+    beside = Path(kernels.__file__).parent
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: not Path(path).is_relative_to(beside) and access(path, mode))
+    engine.numba_kernels.__wrapped__()
+    assert str(tmp_path / "shoreline/numba") == numba.config.CACHE_DIR
+
+
+# A user whom the machine does not know
+
+
+@functools.cache
+def stranger() -> dict:
+    """Options for subprocess: another user. Skips the test if there is no way to be one."""
+    if not hasattr(os, "getuid") or os.getuid() != 0:
+        pytest.skip("only root can become another user")
+    options = {"user": STRANGER, "group": STRANGER, "extra_groups": []}
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import numba, host.cli"
+    try:
+        subprocess.run([sys.executable, "-c", program], capture_output=True, cwd="/", check=True, **options)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("another user may not use this Python, or this checkout")
+    return options
+
+
+def run_as_stranger(directory: Path, *argv: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A command in a directory of root's, without a home."""
+    options = {"cwd": directory, "capture_output": True, "text": True, "timeout": 300, **stranger()}
+    directory.chmod(0o755)
+    known = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    path = {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run([sys.executable, *argv], env=known | path | environment, **options)  # type: ignore[call-overload]
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that everybody may look into, with one in it that everybody may write to."""
+    stranger()
+    with tempfile.TemporaryDirectory() as name:  # pytest's own are for their user alone
+        (Path(name) / "open").mkdir()
+        (Path(name) / "open").chmod(0o1777)
+        yield Path(name)
+
+
+def test_stranger_trains(place: Path) -> None:
+    """Both in a directory that is not his: a run needs a --run-dir, and says so."""
+    done = run_as_stranger(place, "-m", "host.simulate", "--json", *SMALL, TMPDIR=str(place / "open"))
+    assert (done.returncode, done.stdout) == (2, "") and "--run-dir" in done.stderr.splitlines()[-1]
+    for number, command in enumerate(("host.simulate", "host.stream")):
+        argv = ("-m", command, "--json", "--run-dir", str(place / "open" / str(number)), *SMALL)
+        done = run_as_stranger(place, *argv, TMPDIR=str(place / "open"))
+        assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+        assert json.loads(done.stdout)["steps"] == 30
+    assert not (place / "~").exists()
+
+
+COMMANDS = {
+    "stream": ("host.stream", "--run-dir", "RUN", *SMALL),
+    "sim": ("host.sim",),
+    "mutate": ("tools.mutate", "--only", "crc"),
+    "soak": ("tools.soak", "--pty"),
+}
+
+
+@pytest.mark.parametrize("argv", COMMANDS.values(), ids=COMMANDS)
+def test_stranger_without_a_place_for_temporary_files(place: Path, argv: tuple[str, ...]) -> None:
+    for nowhere in (place, place / "missing"):
+        words = [str(place / "open" / nowhere.name) if word == "RUN" else word for word in argv]
+        done = run_as_stranger(place, "-m", *words, TMPDIR=str(nowhere))
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        last = done.stderr.splitlines()[-1]
+        assert last.startswith("error: ") and str(nowhere) in last and "TMPDIR" in last
+        assert "Traceback" not in done.stderr
+
+
+# Lanes
+
+
+def test_cache_that_cannot_be_written_names_the_variable_for_all(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "file")}
+    argv = [sys.executable, "-m", "host.lanes", "--arch", "i386", "--archive", "http://127.0.0.1:9/debian"]
+    done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    if "no apt-get" in done.stderr:
+        pytest.skip("no apt-get here")
+    assert done.returncode == 2 and "XDG_CACHE_HOME" in done.stderr.splitlines()[-1]
+
+
+def test_two_processes_do_not_fetch_the_same_lane_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second finds what the first has fetched meanwhile."""
+    monkeypatch.setattr(lanes.shutil, "which", lambda name, **options: name)
+    fetched = []
+
+    def unpack(package: str, arch: str, source: str, work: Path, root: Path) -> None:
+        fetched.append(source)
+        root.mkdir()
+
+    monkeypatch.setattr(lanes, "_unpack", unpack)
+    for _ in range(2):
+        lanes._fetch("micropython", "i386", tmp_path / "i386", ("sid",), "http://archive.example", lambda root: None)
+    assert fetched == ["http://archive.example sid"] and [path.name for path in tmp_path.iterdir()] == ["i386"]
+
+
+def test_compiler_output_is_whole_or_an_error(tmp_path: Path) -> None:
+    """mpy-cross calls half a file on a full disk a success."""
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        lanes.compile_file(ROOT / "fixedpoint/kernels.py", Path("/dev/full"))
