@@ -92,3 +92,5 @@ def test_a_board_that_still_works_on_the_open_of_a_host_before_is_waited_for() -
     line = Line(lambda kind, n: [(0.1, working(SESSION)), (9.0, hello())] if n == 1 else [])
     Link(line, line.clock).attach()
     assert 9.0 <= line.now < 9.2
+
+
