@@ -1,5 +1,6 @@
 """What tests in several files start from."""
 
+import gc
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,6 +13,16 @@ from scripted_line import ROW, SIZE, Script, intact
 from tools.faults.episode import Episode
 from tools.faults.golden import small
 from tools.faults.world import World
+
+
+@pytest.fixture(scope="module", autouse=True)
+def settled() -> None:
+    """What earlier modules have made is not looked at again by gc.collect(), which a board calls with every OPEN.
+
+    Compilers and arrays of all tests together would make each such call as long as a whole test (0.1 s and more).
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

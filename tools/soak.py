@@ -14,6 +14,7 @@ With --pty the faults come from the seed too, but when they come depends on the 
 
 import contextlib
 import functools
+import gc
 import json
 import os
 import struct
@@ -332,6 +333,7 @@ class Total:
 
 def in_process(seed: int, total: Total, status: cli.Interrupt) -> int | None:
     """Runs of consecutive seeds in virtual time; return the seed of one that fails."""
+    gc.freeze()  # else each gc.collect() of a board walks through all that was imported
     while total.faults < total.wanted and not status.requested:
         try:
             story = play(seed, PER_RUN[False])
