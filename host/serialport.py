@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
+from urllib.parse import urlsplit
 
 import serial
 from serial.tools import list_ports
@@ -41,14 +42,16 @@ class SerialTransport:
     def __init__(self, port: str, baud: int = 115200, stopped: Callable[[], bool] = lambda: False):
         """Raises UserError if it cannot be opened, with the cause and the way out; Gone if `stopped` meanwhile."""
         self.port = port
-        options = {"baudrate": baud, "timeout": POLL}
+        options: dict[str, float] = {"baudrate": baud, "timeout": POLL}
+        if "://" not in port:
+            options["exclusive"] = True
+        if baud > 0 and not port.startswith("rfc2217:"):  # which has none
+            options["write_timeout"] = STUCK + 10 * wire.MAX_FRAME / baud
 
         def opened() -> serial.SerialBase:
             if baud < 1:
                 raise ValueError(f"not a baud rate: {baud}")
-            stuck = STUCK + 10 * wire.MAX_FRAME / baud
-            exclusive = {} if "://" in port else {"exclusive": True}
-            return serial.serial_for_url(port, write_timeout=stuck, **options, **exclusive)
+            return serial.serial_for_url(port, **options)
 
         try:
             self.serial = patiently(opened, stopped) if "://" in port else opened()
@@ -103,6 +106,15 @@ def patiently(opened: Callable[[], serial.SerialBase], stopped: Callable[[], boo
     raise Gone
 
 
+def incomplete(url: str) -> bool:
+    """Whether a URL that leads to another machine does not say which, or to which of its ports."""
+    parts = urlsplit(url)
+    try:
+        return parts.scheme in ("socket", "rfc2217") and not (parts.hostname and parts.port)
+    except ValueError:  # no number, or too large a one
+        return True
+
+
 def explain(port: str, baud: int, error: Exception) -> str:
     """Why a port could not be opened, and what to do about it."""
     text = " ".join(str(error).split())
@@ -111,6 +123,8 @@ def explain(port: str, baud: int, error: Exception) -> str:
         return f"{port} takes no --baud {baud} ({text}); give the rate of the board's UART, such as 115200"
     if isinstance(error, ValueError):
         return f"{port} is no port that pyserial knows ({text}); give a device or an URL such as socket://host:port"
+    if incomplete(port):
+        return f"{port} names no host or no port there (1 to 65535); give both, as in socket://192.168.1.20:4000"
     if "://" in port:
         return f"cannot open {port} ({text}); is the other end up?"
     try:

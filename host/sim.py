@@ -38,6 +38,11 @@ def best_architecture() -> str:
     return "x64" if lanes.available("x64") else "cpython"
 
 
+def no_room(error: OSError) -> cli.UserError:
+    """What to say if there is no terminal or process to be had."""
+    return cli.UserError(f"cannot start the simulated board ({error}); end other programs and try again")
+
+
 class SimBoard:
     """One board: its flash is the directory `flash`, its port the path `port`.
 
@@ -76,13 +81,18 @@ class SimBoard:
         self.deaths: list[float] = []
         self.words = b""
         self.trouble = ""  # why there is no process any more
-        self.power_on()
-        self.plug()
+        try:
+            self.power_on()
+            self.plug()
+        except BaseException:
+            self.power_off()
+            raise
         self.thread = threading.Thread(target=self._pump, daemon=True)
         self.thread.start()
 
     def _install(self, heap: str) -> list[str]:
         """Put the firmware into the flash as it would be put on a board; return the command that runs it."""
+        self.flash.mkdir(parents=True, exist_ok=True)
         (self.flash / "main.py").write_text(MAIN)
         if self.arch == "cpython":
             for name in ("fixedpoint", "firmware"):
@@ -105,8 +115,7 @@ class SimBoard:
                     self.command, stdin=inner, stdout=inner, stderr=inner, cwd=self.flash, start_new_session=True
                 )
             except OSError as error:
-                problem = f"cannot start the simulated board ({error}); end other programs and try again"
-                raise cli.UserError(problem) from error
+                raise no_room(error) from error
             os.close(inner)
             os.set_blocking(master, False)  # what a board does not read, and a host that is not there, is lost
             with self.lock:
@@ -152,15 +161,20 @@ class SimBoard:
             if len(self.deaths) >= DEATHS:
                 self.trouble = f"{killed}, {DEATHS} times in {WITHIN:.0f} s; see what kills it (too little memory?)"
                 return
-            self.say(f"{killed}; started again with what is in its flash")
             try:
                 self.reset()
             except cli.UserError as error:
                 self.trouble = str(error)
+                return
+        with contextlib.suppress(OSError, ValueError):  # of a stderr that is closed: the board has to run on
+            self.say(f"{killed}; started again with what is in its flash")
 
     def plug(self) -> None:
-        """Connect the cable: the port appears."""
-        outer, slave = pty.openpty()
+        """Connect the cable: the port appears. Raises UserError if the machine has no room for it."""
+        try:
+            outer, slave = pty.openpty()
+        except OSError as error:
+            raise no_room(error) from error
         tty.setraw(slave)
         os.set_blocking(outer, False)
         name = os.ttyname(slave)
@@ -258,8 +272,6 @@ def main() -> int:
     parser.add_argument("--baud", type=int, help="limit the line to this rate, as a UART would")
     parser.add_argument("--heap", default="2M", help="MicroPython's heap, e.g. 192k (default: 2M)")
     args = parser.parse_args()
-    if args.flash:
-        args.flash.mkdir(parents=True, exist_ok=True)
     with cli.Interrupt() as status, SimBoard(args.arch, args.flash, args.baud, args.heap) as board:
         print(board.port, flush=True)
         print(f"simulated {board.arch} board: python -m host.stream --port {board.port}", file=sys.stderr)

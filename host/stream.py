@@ -69,6 +69,7 @@ def connected(
 
     with reach(args.port, say, stopped, args.baud, args.sim_arch, args.install) as connect, status:
         learner = BoardLearner(config, data, connect, args.twin, args.replace, None, stopped, say)
+        learner.link.spoken = args.port == "sim"  # its firmware is there, however slow this machine is
         try:
             return work(learner, status)
         except Gone:

@@ -1,4 +1,4 @@
-"""A board that follows a script, on a line whose clock is the script's: what the host does is seen exactly."""
+"""A board that follows a script, on a line whose clock is the script's: the host is seen to the millisecond."""
 
 import struct
 from collections.abc import Callable, Iterable
@@ -44,6 +44,7 @@ class Line:
         self.now = 0.0
         self.seen: list[tuple[float, int]] = []  # when a frame came, and of which kind
         self.coming: list[tuple[float, bytes]] = []
+        self.last = b""  # body that came
         self.key = wire.NO_KEY
         self.fail: tuple[float, str] | None = None
 
@@ -86,8 +87,8 @@ class Line:
         """As Transport.write."""
         receiver, start = wire.Receiver(), 0
         while (start := receiver.take(data, start, len(data))) >= 0:
-            if n := receiver.unseal(wire.NO_KEY):
-                body = bytes(receiver.body[:n])
+            if n := receiver.unseal(self.key):
+                self.last = body = bytes(receiver.body[:n])
                 if body[0] == wire.OPEN:
                     *_, conversation = struct.unpack(wire.OPEN_FORMAT, body)
                     self.key = wire.key_of(struct.unpack(wire.OPEN_FORMAT, body)[9], conversation)

@@ -1,12 +1,15 @@
 """OPEN may take a board long: how long the host waits, when it asks again, and when it does not."""
 
+import time
+
 import pytest
 from scripted_board import Line, hello, small, state, working
 
 from firmware import wire
-from host import link
-from host.board import open_body, session_id
+from host import link, sim
+from host.board import BoardLearner, open_body, session_id
 from host.link import BoardReset, Link, LinkLost, NoFirmware
+from host.serialport import SerialTransport
 
 CONFIG, _ = small()
 SESSION = session_id(CONFIG)
@@ -94,3 +97,36 @@ def test_a_board_that_still_works_on_the_open_of_a_host_before_is_waited_for() -
     assert 9.0 <= line.now < 9.2
 
 
+
+
+SLOW = """
+import time
+from fixedpoint import lattice
+seed = lattice.Lattice.seed
+def slow(self, *arguments):
+    if self.rows == 28:  # not the self-test
+        time.sleep(2.5 * %f)
+    return seed(self, *arguments)
+lattice.Lattice.seed = slow
+import firmware.main
+firmware.main.main()
+"""
+
+
+@pytest.mark.skipif(sim.best_architecture() != "x64", reason="no MicroPython on this machine")
+def test_a_real_firmware_that_draws_for_long_is_asked_once(monkeypatch) -> None:
+    opens: list[bytes] = []
+
+    def count(data: bytes, to_board: bool) -> bytes:
+        opens.extend(frame for frame in data.split(b"\0") if to_board and frame[1:2] == bytes([wire.OPEN]))
+        return data
+
+    monkeypatch.setattr(sim, "MAIN", SLOW % link.ANSWER)
+    with sim.SimBoard("x64", damage=count) as found:
+        learner = BoardLearner(*small(), lambda: SerialTransport(found.port))
+        begun = time.monotonic()
+        learner.ready()
+        assert time.monotonic() - begun > 2 * link.ANSWER
+        learner.leave(wire.CLOSE)
+    assert len(opens) == 1
+    assert learner.link.statistics.timeouts == 0

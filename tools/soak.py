@@ -256,7 +256,7 @@ class Pty:
         with (
             segments(),
             changed(host.board, PAUSE=0.05),
-            changed(host.link, GREET=0.1),
+            changed(host.link, GREET=0.1, OPENING=2.0),
             changed(host.run, os=files),
         ):
             yield
