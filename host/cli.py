@@ -78,23 +78,11 @@ def run(main: Callable[[], int | None]) -> NoReturn:
     streams.secure()
     Interrupt.last = signal.SIGINT
     with handling(interrupt):
-        ended, told = _ending(main), _ending(_deliver)
+        ended, told = _ending(main), _ending(streams.deliver)
         code, last_words = ended if any(ended) else told
         if last_words:
             print(last_words, file=sys.stderr)
     sys.exit(code)
-
-
-def _deliver() -> None:
-    try:
-        streams.deliver()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise UserError(
-            f"stdout does not take the result ({error.strerror}); a run is saved all the same, and --resume prints"
-            " its result again"
-        ) from error
 
 
 def _ending(main: Callable[[], int | None]) -> tuple[int, str]:
@@ -104,6 +92,9 @@ def _ending(main: Callable[[], int | None]) -> tuple[int, str]:
             return main() or EXIT_OK, ""
         except SystemExit as left:  # --help
             return int(left.code or EXIT_OK), ""
+    except streams.Undelivered as error:
+        lost = f"error: stdout does not take the result ({error}); a run is saved all the same, and --resume prints it"
+        return EXIT_USER_ERROR, f"{lost} again"
     except UserError as error:
         return EXIT_USER_ERROR, f"error: {' '.join(str(error).split())}"
     except KeyboardInterrupt:

@@ -11,6 +11,8 @@ from host.cli import UserError, within
 from host.dataset import Dataset
 
 SEGMENT = 500  # images between two changes of the learning rate
+PIXEL_BITS = (8, 4, 1)
+ARITHMETICS = ("fixed", "float")
 MAX_STEPS = 2**30 - 1  # training steps in a run: what a board can count
 
 
@@ -104,7 +106,7 @@ class Config:
     test_images: int
     data: str  # the data's digest
     pixel_bits: int
-    arithmetic: str  # "fixed" or "float"
+    arithmetic: str  # one of ARITHMETICS
     init: tuple[int, ...]
     bounds: tuple[tuple[int, int], ...]
     rate: str
@@ -207,6 +209,10 @@ def configure(
     images = len(data.train_images)
     within("--epochs", epochs, 1, MAX_STEPS // images, f"a run has {MAX_STEPS} steps at most")
     within("--seed", seed, 0, 2**31 - 1)
+    if pixel_bits not in PIXEL_BITS:
+        raise UserError(f"--pixel-bits {pixel_bits}: choose one of {', '.join(map(str, PIXEL_BITS))}")
+    if arithmetic not in ARITHMETICS:
+        raise UserError(f"there is no arithmetic {arithmetic}; it is one of {', '.join(ARITHMETICS)}")
     parts = {k: v for k, v in asdict(chosen).items() if k != "about"}
     return Config(
         preset=preset,

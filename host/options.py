@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from host import cli, dataset
-from host.config import OPTIONS, PRESETS, Config, configure, prepare
+from host.config import OPTIONS, PIXEL_BITS, PRESETS, Config, configure, prepare
 from host.run import CHECKPOINT, CONFIG, Checkpoint, RunDirectory
 
 EPOCHS = {"host.simulate": 10, "host.stream": 1}  # defaults
@@ -41,7 +41,7 @@ def add_run_options(parser: cli.Parser, command: str) -> None:
         useless=training,
         help="of the initial parameters and the order of the images (default: 1)",
     )
-    parser.option("--pixel-bits", type=int, choices=(8, 4, 1), useless=training, help="bits per pixel (default: 8)")
+    parser.option("--pixel-bits", type=int, choices=PIXEL_BITS, useless=training, help="bits per pixel (default: 8)")
     parser.option(
         "--data",
         help="directory with the four MNIST files, plain or .gz (default: bundled digits;"

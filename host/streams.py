@@ -5,40 +5,59 @@ all else: what it does not take is lost, and nobody minds.
 """
 
 import contextlib
-import errno
 import io
 import os
 import sys
+from typing import Any
+
+
+class Undelivered(Exception):
+    """stdout does not take a result; str() says why. No OSError, or argparse would keep it to itself."""
+
+
+class Strict(io.FileIO):
+    """stdout: what cannot be written raises Undelivered, or BrokenPipeError if its reader has left; both only once."""
+
+    def write(self, data: Any) -> int | None:
+        try:
+            return super().write(data)
+        except OSError as error:
+            # The interpreter would try again at its end, and complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            if isinstance(error, BrokenPipeError):
+                raise
+            raise Undelivered(error.strerror) from error
 
 
 class Lossy(io.FileIO):
-    """A file to write to that swallows what cannot be written."""
+    """stderr: what cannot be written is lost."""
 
-    def write(self, data: bytes) -> int:  # type: ignore[override]
-        """Returns len(data), or less if the rest is still to come."""
+    def write(self, data: Any) -> int:
         with contextlib.suppress(OSError):
             return super().write(data) or len(data)
         return len(data)
 
 
 def secure() -> None:
-    """Have stderr never raise, and keep files that are opened later from becoming a closed stdin, stdout or stderr."""
+    """Make stdout strict and stderr lossy, and keep files that are opened later out of a closed one's place."""
     while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(spare, True)
     os.close(spare)
-    if sys.stderr is sys.__stderr__:  # else somebody has put something else in its place
-        raw = io.BufferedWriter(Lossy(2, "w", closefd=False))
-        encoding = getattr(sys.stderr, "encoding", None) or "utf-8"  # there is no sys.stderr if it was closed
-        sys.stderr = io.TextIOWrapper(raw, encoding, "backslashreplace", line_buffering=True)
+    if sys.stdout is not None and sys.stdout is sys.__stdout__:  # else somebody has put something else in its place
+        sys.stdout = _text(Strict(1, "w", closefd=False), sys.stdout)
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _text(Lossy(2, "w", closefd=False), sys.stderr)
+
+
+def _text(raw: io.FileIO, old: Any) -> io.TextIOWrapper:
+    """A file for text, with the old one's ways. There is no old one if it was closed."""
+    encoding, errors = getattr(old, "encoding", "utf-8"), getattr(old, "errors", "backslashreplace")
+    lines = getattr(old, "line_buffering", True) or getattr(old, "write_through", True)
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, errors, line_buffering=lines)
 
 
 def deliver() -> None:
-    """Have stdout take all that was printed. Raises OSError (BrokenPipeError if its reader has left)."""
+    """Have stdout take all that was printed. Raises Undelivered, BrokenPipeError."""
     if sys.stdout is None:
-        raise OSError(errno.EBADF, "it is closed")
-    try:
-        sys.stdout.flush()
-    except OSError:
-        with contextlib.suppress(OSError):  # else the interpreter would try again at its end, and complain
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise
+        raise Undelivered("it is closed")
+    sys.stdout.flush()
