@@ -116,8 +116,8 @@ def announce(run: Run, where: str, note: str, board: bool) -> None:
     passes = f"{config.images} images x {config.epochs} {'epoch' if config.epochs == 1 else 'epochs'}{note}"
     parts = [f"{passes}, {config.test_images} test images", shape(config), where, str(run.directory.path)]
     if run.step:
-        parts.append("complete" if run.step == config.total else f"going on at step {run.step} of {config.total}")
-    if board and run.step < config.total:
+        parts.append("complete" if run.complete else f"going on at step {run.step} of {config.total}")
+    if board and not run.complete:
         tests = (config.epochs - len(run.epochs)) * config.test_images
         each = BOARD_SECONDS * config.rows * config.cols * config.steps / BOARD_CELL_STEPS
         parts.append(f"expect {duration(each * (config.total - run.step + TEST_SHARE * tests))} on an RP2040")

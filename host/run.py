@@ -286,6 +286,11 @@ class Run:
         self.epochs: list[dict[str, Any]] = []
         self.saved: int | None = None  # the step of the checkpoint that is there
 
+    @property
+    def complete(self) -> bool:
+        """Whether all epochs are trained and tested."""
+        return len(self.epochs) == self.config.epochs
+
     def resume(self) -> None:
         """Take up the checkpoint in the directory, if one was written before the run stopped."""
         if not self.directory.checkpoint_path.exists():

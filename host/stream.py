@@ -111,10 +111,9 @@ def train(args: argparse.Namespace) -> None:
         if args.resume:
             run.resume()
         report.announce(run, board_of(args), epochs_note(args, NAME), board=args.port != "sim")
-        begun = run.step
+        nothing_to_do = run.complete  # and no board needed
         report.follow(run, CHUNK, status, again, lambda: resent(learner), (Stopped,))
-        # A run that was complete needed no board.
-        return report.trained(run) | (summary(learner) if run.step > begun else {})
+        return report.trained(run) | ({} if nothing_to_do else summary(learner))
 
     result = connected(args, config, data, directory.path / "twin-mismatch.npz", work)
     report.show(f"Trained on {board_of(args)}", result, args.json)
