@@ -120,6 +120,7 @@ class Case:
 
     name: str  # as its user knows it
     holds: Callable[[argparse.Namespace], bool]
+    way_out: str = "leave one of the two out"
 
 
 class Parser(argparse.ArgumentParser):
@@ -170,6 +171,6 @@ class Parser(argparse.ArgumentParser):
             flag, cases = self.useless[dest]
             for case in cases:
                 if dest in found.given and case.holds(found):
-                    raise UserError(f"{flag} counts for nothing with {case.name}; leave one of the two out")
+                    raise UserError(f"{flag} counts for nothing with {case.name}; {case.way_out}")
         vars(found).update({dest: self.defaults[dest] for dest in self.useless if dest not in found.given})
         return found

@@ -136,7 +136,14 @@ class Meter:
 
     def __init__(self, extra: Callable[[], str] = lambda: ""):
         self.extra = extra
-        self.bar = tqdm(bar_format="{desc} |{bar}|", file=sys.stderr, leave=False, disable=not sys.stderr.isatty())
+        self.bar = tqdm(
+            bar_format="{desc} |{bar}|",
+            file=sys.stderr,
+            leave=False,
+            dynamic_ncols=True,
+            delay=REDRAW,  # no bar before there is something to say
+            disable=not sys.stderr.isatty(),
+        )
         self.told = self.seen = time.monotonic()
         self.before: Progress | None = None
         self.done = {"training": 0, "testing": 0}

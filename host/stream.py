@@ -27,7 +27,9 @@ from host.run import Run
 from host.serialport import SerialTransport, find_port
 
 NAME = "host.stream"
-SIM = cli.Case("the simulated board (--port sim, the default)", lambda args: args.port in (None, "sim"))
+SIM = cli.Case(
+    "the simulated board", lambda args: args.port in (None, "sim"), "leave it out, or name a real board with --port"
+)
 PORT = cli.Case("--port", lambda args: args.port not in (None, "sim"))
 CHUNK = 20  # images between two looks at Ctrl-C
 

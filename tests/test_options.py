@@ -81,7 +81,7 @@ def test_evaluate_refuses_every_option_that_only_training_uses(answer, tmp_path,
 @pytest.mark.parametrize("flag", ["--install", "--replace", "--exit"])
 @pytest.mark.parametrize("port", [(), ("--port", "sim")])
 def test_what_only_a_real_board_needs_is_refused_for_the_simulated_one(answer, tmp_path, flag, port):
-    assert_refused(answer(stream.main, flag, *port), flag, "the simulated board (--port sim, the default)")
+    assert_refused(answer(stream.main, flag, *port), flag, "the simulated board", "with --port")
     assert not list(tmp_path.iterdir())
 
 

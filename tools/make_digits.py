@@ -3,7 +3,6 @@
 python -m tools.make_digits --data DIR [--out FILE]
 """
 
-import argparse
 import hashlib
 import os
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from host.cli import UserError, run
+from host.cli import Parser, UserError, run
 from host.dataset import ARRAYS, BUNDLED, CHECKSUMS, CLASSES, Bytes, Dataset, find_file, load, read_unpacked
 
 SEED = 20250101
@@ -94,7 +93,7 @@ def save(dataset: Dataset, path: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m tools.make_digits", description="Make the bundled digits.")
+    parser = Parser("python -m tools.make_digits", "Make the bundled digits.")
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="the full MNIST, as four IDX files")
     parser.add_argument("--out", metavar="FILE", type=Path, default=BUNDLED, help="default: host/digits.npz")
     args = parser.parse_args(argv)

@@ -3,7 +3,6 @@
 The engine never computes a table: a float that differs in its last bit between two machines must not decide a digest.
 """
 
-import argparse
 import binascii
 import math
 import struct
@@ -80,7 +79,7 @@ def source() -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tools.make_tables", description=__doc__)
+    parser = cli.Parser("python -m tools.make_tables", __doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 2 if the committed file differs")
     args = parser.parse_args()
     text = source()
