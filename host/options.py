@@ -1,6 +1,7 @@
 """The options that host.simulate and host.stream have in common; the configuration, data and directory they lead to."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +71,8 @@ def epochs_note(args: argparse.Namespace, command: str) -> str:
 
 def open_run(
     args: argparse.Namespace, command: str, engine: str | None
-) -> tuple[Config, dataset.Dataset, RunDirectory]:
-    """Configuration, data as the lattice sees it, and the run directory. Raises UserError.
+) -> tuple[Config, dataset.Dataset, Callable[[], RunDirectory]]:
+    """Configuration, data as the lattice sees it, and what makes or opens the run directory. Raises UserError.
 
     engine: float for the float64 oracle, None if the user does not mind. With --resume the run itself knows better, and
     an option that was given must not contradict it.
@@ -107,8 +108,14 @@ def open_run(
         raise cli.UserError(
             f"the run in {args.run_dir} needs what is not there: {error}; name its data with --data"
         ) from error
-    path = args.run_dir or RunDirectory.unused(config.preset, config.seed)
-    return config, prepare(data, config), RunDirectory(path, config, args.resume, source)
+    if args.run_dir and not args.resume:
+        RunDirectory.check_new(args.run_dir)
+
+    def begin() -> RunDirectory:
+        path = args.run_dir or RunDirectory.unused(config.preset, config.seed)
+        return RunDirectory(path, config, args.resume, source)
+
+    return config, prepare(data, config), begin
 
 
 def _text_or_none(found: object) -> str | None:
@@ -133,9 +140,10 @@ def recall(path: Path, stored: dict[str, Any], given: dict[str, Any]) -> dict[st
                     f"the run in {path} computes in {'float64' if value == 'float' else 'integers'}; leave {option}"
                     " out, or start another run with another --run-dir"
                 )
+            fixed = " (the length of a run is fixed as it begins)" if field == "epochs" else ""
             raise cli.UserError(
-                f"{option} {given[field]}: the run in {path} was begun with {option} {str(value)[:80]}; leave {option}"
-                " out, or start another run with another --run-dir"
+                f"{option} {given[field]}: the run in {path} was begun with {option} {str(value)[:80]}{fixed}; leave"
+                f" {option} out, or start another run with another --run-dir"
             )
     return found
 

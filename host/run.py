@@ -184,10 +184,15 @@ class RunDirectory:
         if not lock(self.lock):
             raise UserError(f"{path} is in use by another process; wait for its end, or give another --run-dir")
 
+    @staticmethod
+    def check_new(path: Path) -> None:
+        """Raise UserError if there is something at this path that a new run would not leave alone."""
+        aside = aside_of(path / CONFIG).name  # all that is there if a process was killed when it had just begun
+        if path.exists() and (not path.is_dir() or any(p.name != aside for p in path.iterdir())):
+            raise UserError(f"{path} exists already; add --resume to go on with it, or give another --run-dir")
+
     def _create(self, content: dict[str, Any]) -> None:
-        aside = aside_of(self.config_path).name  # all that is there if a process was killed when it had just begun
-        if self.path.exists() and (not self.path.is_dir() or any(p.name != aside for p in self.path.iterdir())):
-            raise UserError(f"{self.path} exists already; add --resume to go on with it, or give another --run-dir")
+        self.check_new(self.path)
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.config_path, lambda f: f.write(json.dumps(content, indent=1).encode()))
 

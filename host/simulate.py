@@ -49,16 +49,15 @@ def evaluate(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """A run, from its start or from where it stopped, to its end."""
-    config, data, directory = open_run(args, NAME, args.engine)
+    config, data, begin = open_run(args, NAME, args.engine)
     engine = engine_of(args, config)
-    run = Run(config, data, make_learner(config, engine), directory)
+    run = Run(config, data, make_learner(config, engine), begin())
     if args.resume:
         run.resume()
     report.announce(run, engine, epochs_note(args, NAME), board=False)
+    again = f"python -m {NAME} --run-dir {shlex.quote(str(run.directory.path))} --resume"
     with cli.Interrupt() as status:
-        report.follow(
-            run, CHUNK[engine], status, f"python -m {NAME} --run-dir {shlex.quote(str(directory.path))} --resume"
-        )
+        report.follow(run, CHUNK[engine], status, again)
     if engine == "checked":
         from host.checked import report as watched
 

@@ -103,22 +103,25 @@ def evaluate(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """A run on the board, from its start or from where it stopped, to its end."""
-    config, data, directory = open_run(args, NAME, None)
-    fixed_only(config, directory.path)
-    again = f"python -m {NAME} --run-dir {shlex.quote(str(directory.path))} --resume"
-    again += f" --port {shlex.quote(args.port)}" if args.port != "sim" else ""
+    config, data, begin = open_run(args, NAME, None)
+    fixed_only(config, args.run_dir)
 
     def work(learner: BoardLearner, status: cli.Interrupt) -> dict[str, object]:
-        run = Run(config, data, learner, directory)
+        if not args.resume:
+            learner.ready()  # a port or a board that is not there leaves no run directory behind
+        run = Run(config, data, learner, begin())
+        directory = run.directory.path
+        learner.evidence = directory / "twin-mismatch.npz"
         if args.resume:
             run.resume()
         report.announce(run, board_of(args), epochs_note(args, NAME), board=args.port != "sim")
+        again = f"python -m {NAME} --run-dir {shlex.quote(str(directory))} --resume"
+        again += f" --port {shlex.quote(args.port)}" if args.port != "sim" else ""
         nothing_to_do = run.complete  # and no board needed
         report.follow(run, CHUNK, status, again, lambda: resent(learner), (Stopped,))
         return report.trained(run) | ({} if nothing_to_do else summary(learner))
 
-    result = connected(args, config, data, directory.path / "twin-mismatch.npz", work)
-    report.show(f"Trained on {board_of(args)}", result, args.json)
+    report.show(f"Trained on {board_of(args)}", connected(args, config, data, None, work), args.json)
 
 
 def board_of(args: argparse.Namespace) -> str:

@@ -195,6 +195,12 @@ def test_runs_of_earlier_versions_that_did_not_keep_where_their_data_were(answer
     assert code == 0 and json.loads(out)["digest"] == whole["digest"]
 
 
+@pytest.mark.parametrize("options", [(), ("--run-dir", "r")])
+def test_a_port_that_is_not_there_leaves_no_run_directory_behind(answer, tmp_path, options):
+    assert_refused(answer(stream.main, "--port", "/dev/shoreline-none", *SMALL, *options), "/dev/shoreline-none")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_board_does_not_take_up_a_run_of_the_oracle(answer, stopped):
     stopped(*SMALL, "--engine", "float", "--epochs", 2)
     assert_refused(answer(stream.main, "--run-dir", "r", "--resume"), "float64 oracle", "use host.simulate")
