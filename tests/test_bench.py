@@ -170,8 +170,8 @@ def test_parity_statistics():
 @pytest.mark.parametrize(
     "module, options, part",
     [
-        (parity, ("--seeds", "0"), "choose at least 1"),
-        (parity, ("--images", "0"), "take 1 to 5000"),
+        (parity, ("--seeds", "0"), "--seeds 0: choose 1 to"),
+        (parity, ("--images", "0"), "--images 0: choose 1 to 5000"),
         (parity, ("--data", "nowhere"), "does not exist"),
         (parity, ("--preset", "none"), "invalid choice"),
         (bench, ("--fast",), "unrecognized arguments"),

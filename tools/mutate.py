@@ -266,14 +266,12 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="print the mutations, run nothing")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=[each.name for each in MUTATIONS], help="some of"
                         " them")  # fmt: skip
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="at a time (default: one per CPU)")
+    parser.option("--jobs", default=os.cpu_count() or 1, lowest=1, help="at a time (default: one per CPU)")
     args = parser.parse_args()
     chosen = [each for each in MUTATIONS if args.only is None or each.name in args.only]
     if args.list:
         print("\n".join(f"{each.name:<20} {each.about}" for each in chosen))
         return 0
-    if args.jobs < 1:
-        raise cli.UserError(f"--jobs {args.jobs}: choose at least 1")
     return report(chosen, args)
 
 

@@ -86,15 +86,13 @@ def table(found: dict[str, Any]) -> str:
 def main() -> int:
     parser = cli.Parser("python -m tools.parity", __doc__)
     parser.add_argument("--preset", action="append", choices=PRESETS, help="may be repeated (default: all presets)")
-    parser.add_argument("--seeds", type=int, default=5, help="train seeds 1 to this one (default: 5)")
+    parser.option("--seeds", default=5, lowest=1, help="train seeds 1 to this one (default: 5)")
     parser.add_argument("--images", type=int, default=5000, help="train on the first so many images (default: 5000)")
     parser.add_argument("--test-images", type=int, help="test on the first so many images (default: all)")
     parser.add_argument("--data", help="directory with the four MNIST files, plain or .gz (default: bundled digits)")
     parser.add_argument("--json", action="store_true", help="print the tables as one JSON object on stdout")
     args = parser.parse_args()
-    if args.seeds < 1:
-        raise cli.UserError(f"--seeds {args.seeds}: choose at least 1")
-    data = dataset.load(args.data).limited(args.images, args.test_images)
+    data = dataset.load(args.data).limited(args.images, args.test_images, ("--images", "--test-images"))
     found = []
     for preset in args.preset or PRESETS:
         found.append(compare(data, preset, args.seeds))

@@ -378,20 +378,16 @@ def through_pty(seed: int, total: Total, status: cli.Interrupt, arch: str | None
 
 def main() -> int:
     parser = cli.Parser("python -m tools.soak", __doc__)
-    parser.add_argument("--faults", type=int, help=f"faults to inject (default: {IN_PROCESS:,}; with --pty"
-                        f" {THROUGH_PTY:,})")  # fmt: skip
+    in_process_only = cli.Case("a soak in process", lambda args: not args.pty, "add --pty")
+    parser.option("--faults", lowest=1, help=f"faults to inject (default: {IN_PROCESS:,}; with --pty {THROUGH_PTY:,})")
     parser.add_argument("--seed", type=int, default=1, help="of the first run; the next ones have the following"
                         " (default: 1)")  # fmt: skip
     parser.add_argument("--pty", action="store_true", help="through a real pseudo-terminal to a real MicroPython")
-    parser.add_argument("--arch", choices=ARCHITECTURES, help="the board's machine, with --pty (default: x64; i386 and"
-                        " armhf are 32-bit machines; cpython is the stand-in)")  # fmt: skip
+    parser.option("--arch", choices=ARCHITECTURES, useless=(in_process_only,), help="the board's machine, with --pty"
+                  " (default: x64; i386 and armhf are 32-bit machines; cpython is the stand-in)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the counts as one JSON object on stdout")
     args = parser.parse_args()
-    if args.arch and not args.pty:
-        raise cli.UserError("--arch is the machine behind the pseudo-terminal; add --pty")
     wanted = args.faults if args.faults is not None else THROUGH_PTY if args.pty else IN_PROCESS
-    if wanted < 1:
-        raise cli.UserError(f"--faults {wanted}: choose at least 1")
     place()  # a run without one would count as a failure of the code under test
     total = Total(wanted)
     with cli.Interrupt() as status, heartbeat(total.so_far):
