@@ -106,7 +106,7 @@ def test_the_default_of_epochs_is_said_with_the_other_commands(answer, monkeypat
 
     monkeypatch.setattr(report, "follow", begin)
     monkeypatch.setattr(BoardLearner, "ready", lambda learner: None)
-    monkeypatch.setattr(stream, "connected", lambda args, config, data, evidence, work: work(
+    monkeypatch.setattr(stream, "connected", lambda args, config, data, work: work(
         BoardLearner(config, data, lambda: None), cli.Interrupt()))  # fmt: skip
     said = answer(command.main, *SMALL)[2].splitlines()[0]
     epochs = "1 epoch" if own == 1 else "10 epochs"
