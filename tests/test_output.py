@@ -105,7 +105,7 @@ def test_the_default_of_epochs_is_said_with_the_other_commands(answer, monkeypat
         raise cli.UserError("enough")
 
     monkeypatch.setattr(report, "follow", begin)
-    monkeypatch.setattr(BoardLearner, "ready", lambda learner: None)
+    monkeypatch.setattr(BoardLearner, "ready", lambda learner, opened=True: None)
     monkeypatch.setattr(stream, "connected", lambda args, config, data, work: work(
         BoardLearner(config, data, lambda: None), cli.Interrupt()))  # fmt: skip
     said = answer(command.main, *SMALL)[2].splitlines()[0]
