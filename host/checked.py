@@ -9,7 +9,6 @@ breaks a bound raises OverflowError with kernel, line, expression and value; of 
 with no type declared, so in 64 bits that do not wrap: whole epochs become feasible. It prints the ranges.
 """
 
-import argparse
 import ast
 import inspect
 import types
@@ -248,9 +247,7 @@ def report() -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m host.checked", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cli.Parser("python -m host.checked", __doc__)
     parser.add_argument("--preset", default="critical", choices=PRESETS, help="default: critical")
     parser.add_argument("--data", help="directory with the four MNIST files (default: bundled digits)")
     parser.add_argument("--limit", type=int, help="train on the first so many images (default: all)")

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from fixedpoint.lattice import MAX_ROWS, RATE_SHIFTS, Lattice, Random
-from host.cli import UserError
+from host.cli import UserError, within
 from host.dataset import Dataset
 
 SEGMENT = 500  # images between two changes of the learning rate
+PIXEL_BITS = (8, 4, 1)
+ARITHMETICS = ("fixed", "float")
 MAX_STEPS = 2**30 - 1  # training steps in a run: what a board can count
 
 
@@ -75,6 +77,21 @@ def multiplier_shift(rate: Fraction) -> tuple[int, int]:
     return multiplier, shift
 
 
+# The options that a run's configuration came from, by its fields; the other fields follow from these.
+OPTIONS = {
+    "preset": "--preset",
+    "rows": "--rows",
+    "cols": "--cols",
+    "epochs": "--epochs",
+    "images": "--limit",
+    "test_images": "--test-limit",
+    "seed": "--seed",
+    "pixel_bits": "--pixel-bits",
+    "arithmetic": "--engine",
+    "data": "--data",
+}
+
+
 @dataclass(frozen=True)
 class Config:
     """Everything that decides the parameters a run ends with. Equal configs on equal data give equal digests."""
@@ -89,7 +106,7 @@ class Config:
     test_images: int
     data: str  # the data's digest
     pixel_bits: int
-    arithmetic: str  # "fixed" or "float"
+    arithmetic: str  # one of ARITHMETICS
     init: tuple[int, ...]
     bounds: tuple[tuple[int, int], ...]
     rate: str
@@ -187,15 +204,15 @@ def configure(
     classes = int(max(data.train_labels.max(), data.test_labels.max())) + 1
     rows = width if rows is None else rows
     cols = max(classes, 10) if cols is None else cols
-    if not 1 <= rows <= width:
-        raise UserError(f"--rows {rows}: the images are {width} pixels wide; choose 1..{width}")
-    if not classes <= cols <= MAX_ROWS:
-        raise UserError(f"--cols {cols}: the labels need {classes} classes; choose {classes}..{MAX_ROWS}")
+    within("--rows", rows, 1, width, f"the images are {width} pixels wide")
+    within("--cols", cols, classes, MAX_ROWS, f"one for each of {classes} classes at least")
     images = len(data.train_images)
-    if not 1 <= epochs <= MAX_STEPS // images:
-        raise UserError(f"--epochs {epochs}: choose 1..{MAX_STEPS // images} for {images} images")
-    if not 0 <= seed < 2**31:
-        raise UserError(f"--seed {seed}: choose 0..{2**31 - 1}")
+    within("--epochs", epochs, 1, MAX_STEPS // images, f"a run has {MAX_STEPS} steps at most")
+    within("--seed", seed, 0, 2**31 - 1)
+    if pixel_bits not in PIXEL_BITS:
+        raise UserError(f"--pixel-bits {pixel_bits}: choose one of {', '.join(map(str, PIXEL_BITS))}")
+    if arithmetic not in ARITHMETICS:
+        raise UserError(f"there is no arithmetic {arithmetic}; it is one of {', '.join(ARITHMETICS)}")
     parts = {k: v for k, v in asdict(chosen).items() if k != "about"}
     return Config(
         preset=preset,

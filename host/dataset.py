@@ -4,7 +4,6 @@ python -m host.dataset --show [--data DIR] [--index N]
 python -m host.dataset --fetch DIR [--mirror URL ...]
 """
 
-import argparse
 import gzip
 import hashlib
 import http.client
@@ -25,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from host.cli import UserError, run
+from host.cli import Case, Parser, UserError, run, within
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -74,14 +73,22 @@ class Dataset:
             sha.update(array)
         return sha.hexdigest()[:16]
 
-    def limited(self, limit: int | None = None, test_limit: int | None = None) -> "Dataset":
+    def limited(
+        self,
+        limit: int | None = None,
+        test_limit: int | None = None,
+        options: tuple[str, str] = ("--limit", "--test-limit"),
+    ) -> "Dataset":
         """The first `limit` training and `test_limit` test images (None: all of them), as views.
 
-        Raises UserError for a limit below 1 or above what there is.
+        Raises UserError for a limit below 1 or above what there is; it names the option that the limit came from.
         """
-        for what, wanted, images in (("training", limit, self.train_images), ("test", test_limit, self.test_images)):
-            if wanted is not None and not 1 <= wanted <= len(images):
-                raise UserError(f"{self.name} has {len(images)} {what} images, not {wanted}; take 1 to {len(images)}")
+        for option, what, wanted, images in (
+            (options[0], "training", limit, self.train_images),
+            (options[1], "test", test_limit, self.test_images),
+        ):
+            if wanted is not None:
+                within(option, wanted, 1, len(images), f"{self.name} has {len(images)} {what} images")
         return replace(
             self,
             train_images=self.train_images[:limit],
@@ -284,25 +291,37 @@ def _summary(dataset: Dataset, index: int | None) -> dict[str, Any]:
         summary[split] = {"count": len(labels), "per_class": np.bincount(labels, minlength=CLASSES).tolist()}
     if index is not None:
         count = len(dataset.train_images)
-        if not 0 <= index < count:
-            raise UserError(f"no training image {index}; {dataset.name} has 0 to {count - 1}")
+        within("--index", index, 0, count - 1, f"{dataset.name} has {count} training images")
         label, image = int(dataset.train_labels[index]), picture(dataset.train_images[index])
         summary["image"] = {"index": index, "label": label, "picture": image}
     return summary
 
 
+SHOWING = Case("--show", lambda args: args.show)
+FETCHING = Case("--fetch", lambda args: args.fetch is not None)
+
+
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m host.dataset", description="Look at the digits, or fetch MNIST.")
+    parser = Parser("python -m host.dataset", __doc__)
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--show", action="store_true", help="print what the data set holds")
     action.add_argument("--fetch", metavar="DIR", type=Path, help="download and verify the full MNIST into DIR")
-    parser.add_argument("--data", metavar="DIR", help="with --show: IDX files to show (default: the bundled digits)")
-    parser.add_argument("--index", metavar="N", type=int, help="with --show: also draw training image N")
-    parser.add_argument("--mirror", metavar="URL", nargs="+", help="with --fetch: try these instead of the known ones")
+    parser.option(
+        "--data",
+        metavar="DIR",
+        useless=(FETCHING,),
+        help="with --show: IDX files to show (default: the bundled digits)",
+    )
+    parser.option("--index", metavar="N", type=int, useless=(FETCHING,), help="with --show: also draw training image N")
+    parser.option(
+        "--mirror",
+        metavar="URL",
+        nargs="+",
+        useless=(SHOWING,),
+        help="with --fetch: try these instead of the known ones",
+    )
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     args = parser.parse_args(argv)
-    if (args.show and args.mirror) or (args.fetch and (args.data is not None or args.index is not None)):
-        parser.error("--mirror goes with --fetch, --data and --index go with --show")
 
     if args.fetch:
         result: dict[str, Any] = {

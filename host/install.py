@@ -245,8 +245,9 @@ def copy(
 ) -> None:
     """Copy an image to a board and compare what is there then with the manifest. Raises UserError."""
     wanted = {name: (directory / name).read_bytes() for name in board_files(manifest)}
-    theirs = board.mpy & 0x3FF
-    ours = next((mpy_version(data) for name, data in wanted.items() if name.endswith(".mpy")), theirs)
+    theirs = ours = board.mpy & 0x3FF
+    if code := wanted.get("fixedpoint/kernels.mpy"):
+        ours = mpy_version(code)
     if theirs != ours:
         raise UserError(
             f"the board takes .mpy files of version {theirs & 255}.{theirs >> 8}, and mpy-cross makes"
@@ -261,7 +262,8 @@ def copy(
             f" {spare * board.block // 1024} KB can be had; delete files: mpremote connect {port} fs ls"
         )
     # A .py file is preferred to the .mpy file beside it, which otherwise only takes space.
-    others = [str(path.with_suffix(OTHER_FORM[path.suffix])) for path in map(PurePosixPath, manifest["files"])]
+    others = [str(path.with_suffix(OTHER_FORM[path.suffix])) for path in map(PurePosixPath, manifest["files"])
+              if path.name != "main.py"]  # fmt: skip
     before = [f"os.remove({path!r})" for path in others if path in board.files]
     if not board.ours:
         if OTHERS_MAIN in board.files:

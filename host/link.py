@@ -23,8 +23,8 @@ TRIES = 6  # so often, then the link counts as lost
 GREET = 1.0  # seconds between two ATTACH frames while we wait for a HELLO
 PATIENCE = 4.0  # seconds until a port without a HELLO counts as one without the firmware
 SOON = 1.0  # seconds of silence until we say that we wait
-# Seconds that an OPEN may take once the board has said WORKING. An RP2040 that needs 1.58 s to draw 28 x 10 cells would
-# need 23 s for 64 x 64, the most there are; no board is expected to be twice as slow.
+# Seconds that an OPEN may take once the board has said WORKING. An RP2040 draws 28 x 10 cells in 0.22 s (tools.cost),
+# 64 x 64, the most there are, in 15 times that; boards without machine code are slower.
 OPENING = 60.0
 GRACE = 0.6  # seconds that a board may be silent after Ctrl-C: enough for a training step of a fast one
 PROMPT, TRACEBACK = "\n>>> ", "Traceback (most recent call last):"

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,8 +16,20 @@ from zlib import crc32
 import numpy as np
 
 from host.cli import UserError
-from host.config import SEGMENT, Config
+from host.config import OPTIONS, SEGMENT, Config
 from host.dataset import Dataset
+
+CONFIG, CHECKPOINT, EPOCHS = "config.json", "checkpoint.npz", "epochs.jsonl"  # in a run directory
+MEMBERS = ["params", "about"]  # of a checkpoint
+EPOCH = {  # of an epoch's line
+    "epoch": int,
+    "step": int,
+    "train_accuracy": float,
+    "test_accuracy": float,
+    "images_per_second": float,
+    "digest": str,
+}
+LONGEST = 1 << 20  # bytes of a config.json
 
 
 class Learner(Protocol):
@@ -74,6 +87,10 @@ def lock(file: Any) -> bool:
     return True
 
 
+class Unfit(ValueError):
+    """A checkpoint that can be read, but says what cannot be."""
+
+
 @dataclass
 class Checkpoint:
     """Parameters with the step counter, and how far the run has come."""
@@ -94,31 +111,47 @@ class Checkpoint:
     @classmethod
     def read(cls, path: Path) -> "Checkpoint":
         """Raises UserError if the file is missing, damaged or not a checkpoint."""
+        if not path.exists():
+            raise UserError(f"there is no checkpoint {path}; name one that host.simulate or host.stream wrote")
+        foreign = f"{path} is no checkpoint of host.simulate or host.stream; name the {CHECKPOINT} of a run directory"
+        if not path.is_file():  # a directory; and reading a pipe might never end
+            raise UserError(foreign)
         try:
-            with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-                checkpoint = cls(params=file["params"], **json.loads(str(file["about"])))
+            stream = open(path, "rb")  # noqa: SIM115 (it is closed below)
+        except OSError as error:
+            raise UserError(f"cannot read {path} ({error.strerror}); make that possible, or name another") from error
+        ours = False
+        try:
+            with stream:
+                # A checkpoint that was cut off shows in its first bytes what it was, an intact one in its directory.
+                ours = f"{MEMBERS[0]}.npy".encode() in stream.read(60)
+                with zipfile.ZipFile(stream) as file:
+                    ours = ours or [Path(name).stem for name in file.namelist()] == MEMBERS
+                stream.seek(0)
+                with np.load(stream, allow_pickle=False) as file:
+                    checkpoint = cls(params=file["params"], **json.loads(str(file["about"])))
             checkpoint.check()
-        except FileNotFoundError as error:
-            raise UserError(
-                f"there is no checkpoint {path}; name one that host.simulate or host.stream wrote"
-            ) from error
         except Exception as error:  # damage in a zip surfaces as almost any type, depending on where it is
-            cause = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"checkpoint {path} is damaged ({cause}); restore it, or start anew elsewhere") from error
+            cause = f" ({error})" if isinstance(error, Unfit) else ""  # of other modules' errors none has advice for us
+            damaged = f"checkpoint {path} is damaged{cause}; restore it, or start anew elsewhere"
+            raise UserError(damaged if ours else foreign) from error
         return checkpoint
 
     def check(self) -> None:
-        """Raise ValueError or TypeError if the parts do not fit together."""
+        """Raise Unfit, ValueError or TypeError if the parts do not fit together."""
         config = Config.from_dict(self.config)
         kinds = {"step": int, "correct": int, "seconds": int | float, "epochs": list}
         wrong = [name for name, kind in kinds.items() if not isinstance(getattr(self, name), kind)]
         if wrong or not 0 <= self.step <= config.total or len(self.epochs) > config.epochs:
-            raise ValueError(f"{(wrong or ['step'])[0]} cannot be right")
+            raise Unfit(f"{(wrong or ['step'])[0]} cannot be right")
         shape, kind = (config.rows, config.cols, 4), np.float64 if config.arithmetic == "float" else np.int32
         if self.params.shape != shape or self.params.dtype != kind:
-            raise ValueError(f"parameters are {self.params.dtype} {self.params.shape}, not {np.dtype(kind)} {shape}")
+            raise Unfit(f"parameters are {self.params.dtype} {self.params.shape}, not {np.dtype(kind)} {shape}")
         if self.digest != digest(self.params, self.step):
-            raise ValueError("its digest does not fit its parameters")
+            raise Unfit("its digest does not fit its parameters")
+        for epoch in self.epochs:
+            if not isinstance(epoch, dict) or {name: type(value) for name, value in epoch.items()} != EPOCH:
+                raise Unfit("an epoch cannot be right")
 
 
 def digest(params: np.ndarray, step: int) -> str:
@@ -133,47 +166,67 @@ class RunDirectory:
     A process that works in it holds a lock on config.json, which ends with the process, however that ends.
     """
 
-    def __init__(self, path: Path, config: Config, resume: bool):
-        """Make a new directory, or open one to resume. Raises UserError if it is not the one that it should be."""
+    def __init__(self, path: Path, config: Config, resume: bool, source: str | None = None):
+        """Make a new directory, or open one to resume. Raises UserError if it is not the one that it should be.
+
+        source: where the data came from, None for the bundled ones; a new config.json remembers it.
+        """
         self.path = path
-        self.config_path, self.checkpoint_path, self.epochs_path = (
-            path / name for name in ("config.json", "checkpoint.npz", "epochs.jsonl")
-        )
+        self.config_path, self.checkpoint_path, self.epochs_path = (path / x for x in (CONFIG, CHECKPOINT, EPOCHS))
         try:
             if resume:
                 self._recognise(config.as_dict())
             else:
-                self._create(config.as_dict())
+                self._create({**config.as_dict(), "source": source})
             self.lock = open(self.config_path, "r+b")  # noqa: SIM115 (held as long as this object lives)
         except OSError as error:
             raise UserError(f"cannot use {path} ({error.strerror}); give another --run-dir") from error
         if not lock(self.lock):
             raise UserError(f"{path} is in use by another process; wait for its end, or give another --run-dir")
 
-    def _create(self, wanted: dict[str, Any]) -> None:
-        aside = aside_of(self.config_path).name  # all that is there if a process was killed when it had just begun
-        if self.path.exists() and (not self.path.is_dir() or any(p.name != aside for p in self.path.iterdir())):
-            raise UserError(f"{self.path} exists already; add --resume to go on with it, or give another --run-dir")
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.config_path, lambda f: f.write(json.dumps(wanted, indent=1).encode()))
+    @staticmethod
+    def check_new(path: Path) -> None:
+        """Raise UserError if there is something at this path that a new run would not leave alone."""
+        aside = aside_of(path / CONFIG).name  # all that is there if a process was killed when it had just begun
+        if path.exists() and (not path.is_dir() or any(p.name != aside for p in path.iterdir())):
+            raise UserError(f"{path} exists already; add --resume to go on with it, or give another --run-dir")
 
-    def _recognise(self, wanted: dict[str, Any]) -> None:
+    def _create(self, content: dict[str, Any]) -> None:
+        self.check_new(self.path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.config_path, lambda f: f.write(json.dumps(content, indent=1).encode()))
+
+    @staticmethod
+    def stored(path: Path) -> dict[str, Any]:
+        """What config.json in a run directory says, unchecked. Raises UserError if there is no JSON object in it."""
+        place = path / CONFIG
+        if not place.is_file():
+            raise UserError(f"{path} holds no run to resume; leave --resume out to start one there")
         try:
-            found = json.loads(self.config_path.read_bytes())
+            with open(place, "rb") as file:
+                found = json.loads(file.read(LONGEST))
             if not isinstance(found, dict):
                 raise ValueError("not an object")
-        except FileNotFoundError as error:
-            raise UserError(f"{self.path} holds no run to resume; leave --resume out to start one there") from error
+        except OSError as error:
+            raise UserError(f"cannot read {place} ({error.strerror}); make that possible") from error
+        except RecursionError as error:
+            raise UserError(f"{place} is damaged (nested too deep); restore it, or start anew elsewhere") from error
         except ValueError as error:
-            raise UserError(f"{self.config_path} is damaged ({error}); restore it, or start anew elsewhere") from error
+            raise UserError(f"{place} is damaged ({error}); restore it, or start anew elsewhere") from error
+        return found
+
+    def _recognise(self, wanted: dict[str, Any]) -> None:
+        found = self.stored(self.path)
         k = next((k for k in wanted if found.get(k) != wanted[k]), None)
+        if k == "data":
+            raise UserError(f"{self.path} was begun with other data; name them with --data, or give another --run-dir")
         if k is not None:
             raise UserError(
-                f"{self.path} belongs to another configuration: {k} is {found.get(k)} there and {wanted[k]} here;"
-                " give the same options, or another --run-dir"
+                f"{self.path} belongs to another configuration: {OPTIONS.get(k, k)} is {str(found.get(k))[:80]} there"
+                f" and {wanted[k]} here; give the same options, or another --run-dir"
             )
         if self.epochs_path.exists() and not self.checkpoint_path.exists():
-            raise UserError(f"{self.path} has lost its checkpoint.npz; restore it, or start anew elsewhere")
+            raise UserError(f"{self.path} has lost its {CHECKPOINT}; restore it, or start anew elsewhere")
 
     @staticmethod
     def unused(preset: str, seed: int) -> Path:
@@ -210,7 +263,20 @@ class Progress:
     epochs: int
     image: int  # within the epoch
     images: int
-    correct: int  # among them
+    correct: int  # among them, before their own step
+    test_images: int
+    tested: int = 0
+    hits: int = 0  # among those
+
+
+def examine(learner: Learner, data: Dataset, part: int) -> Iterator[tuple[int, int]]:
+    """Test on data's test images, so many at a time; yield how many were seen, and how many classified rightly."""
+    images, labels = data.test_images, data.test_labels
+    hits = 0
+    for first in range(0, len(labels), part):
+        some = labels[first : first + part]
+        hits += round(learner.evaluate(images[first : first + part], some) * len(some))
+        yield first + len(some), hits
 
 
 class Run:
@@ -223,6 +289,12 @@ class Run:
         self.correct = 0
         self.seconds = 0.0
         self.epochs: list[dict[str, Any]] = []
+        self.saved: int | None = None  # the step of the checkpoint that is there
+
+    @property
+    def complete(self) -> bool:
+        """Whether all epochs are trained and tested."""
+        return len(self.epochs) == self.config.epochs
 
     def resume(self) -> None:
         """Take up the checkpoint in the directory, if one was written before the run stopped."""
@@ -234,6 +306,7 @@ class Run:
         self.step, self.correct, self.seconds, self.epochs = saved.step, saved.correct, saved.seconds, saved.epochs
         self.learner.load(saved.params, saved.step)
         self.directory.save(saved)
+        self.saved = saved.step
 
     def save(self) -> None:
         """Write parameters and position."""
@@ -249,11 +322,12 @@ class Run:
                 self.epochs,
             )
         )
+        self.saved = self.step
 
     def train(self, chunk: int) -> Iterator[Progress]:
         """Train to the end, yielding after at most `chunk` images; whoever stops iterating early calls save().
 
-        An epoch's line is {epoch, step, train_accuracy, test_accuracy, images_per_second, digest}.
+        An epoch's line is as EPOCH has it.
         """
         config, data = self.config, self.data
         saved = time.monotonic()
@@ -278,22 +352,19 @@ class Run:
             if now - saved > self.interval:
                 self.save()
                 saved = now
-            yield Progress(epoch + 1, config.epochs, end, config.images, self.correct)
+            yield Progress(epoch + 1, config.epochs, end, config.images, self.correct, config.test_images)
 
     def _finish_epoch(self, chunk: int) -> Iterator[Progress]:
         """Test, and add the epoch's line; a run that is saved and left meanwhile will begin the test again."""
-        config, images, labels = self.config, self.data.test_images, self.data.test_labels
-        hits = 0
-        for first in range(0, len(labels), 5 * chunk):
-            part = labels[first : first + 5 * chunk]
-            hits += round(self.learner.evaluate(images[first : first + 5 * chunk], part) * len(part))
-            yield Progress(len(self.epochs) + 1, config.epochs, config.images, config.images, self.correct)
+        config, epoch, n, hits = self.config, len(self.epochs) + 1, self.config.images, 0
+        for tested, hits in examine(self.learner, self.data, 5 * chunk):
+            yield Progress(epoch, config.epochs, n, n, self.correct, config.test_images, tested, hits)
         self.epochs.append(
             {
                 "epoch": len(self.epochs) + 1,
                 "step": self.step,
                 "train_accuracy": round(self.correct / config.images, 6),
-                "test_accuracy": round(hits / len(labels), 6),
+                "test_accuracy": round(hits / config.test_images, 6),
                 "images_per_second": round(config.images / max(self.seconds, 1e-9), 1),
                 "digest": self.learner.digest(),
             }

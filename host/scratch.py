@@ -67,6 +67,8 @@ def place() -> Path:
         free = _free(directory)
     except OSError as error:  # no such directory, or tempfile knows of none that serves
         raise _refusal(Path(os.environ.get("TMPDIR") or "/tmp"), str(error.strerror)) from error
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise _refusal(directory, os.strerror(errno.EACCES))
     if free < ROOM:
         raise _refusal(directory, f"{free >> 10} KB are free there")
     return directory

@@ -1,36 +1,40 @@
 """Train a board over its serial port: MNIST rows go out, training happens there, labels and predictions come back.
 
 Without a board, `sim` (the default) runs the same firmware in a MicroPython process behind a pseudo-terminal.
-The run survives an unplugged board, a reset and Ctrl-C: it goes on at the exact image. Examples:
+The run survives an unplugged board, a reset, Ctrl-C, SIGTERM and SIGHUP: it goes on at the exact image. The result is
+on stdout, all else on stderr. Examples:
 
   python -m host.stream                          a simulated board, bundled digits
   python -m host.stream --port /dev/ttyACM0      a real one; --install puts the firmware on it first
   python -m host.stream --port auto --twin       compare with the same engine on this computer, image by image
-  python -m host.stream --run-dir DIR --resume   go on with a run
+  python -m host.stream --run-dir DIR --resume   go on with a run, or print the result of a complete one again
 """
 
 import argparse
-import json
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from firmware import wire
-from host import cli, dataset
+from host import cli, dataset, report
 from host.board import BoardLearner, Stopped
 from host.config import Config
 from host.link import Gone, LinkLost
+from host.options import EVALUATE, add_run_options, epochs_note, open_checkpoint, open_run
 from host.ports import reach
 from host.run import Run
-from host.simulate import add_run_options, follow, open_checkpoint, plan_run, result, run_directory, tested
 
+NAME = "host.stream"
+SIM = cli.Case(
+    "the simulated board", lambda args: args.port in (None, "sim"), "leave it out, or name a real board with --port"
+)
+PORT = cli.Case("--port", lambda args: args.port not in (None, "sim"))
 CHUNK = 20  # images between two looks at Ctrl-C
 
 
 def summary(learner: BoardLearner) -> dict[str, object]:
-    """What the link did, for the final result; nothing if the board has gone, or the run needed none."""
-    if not learner.connected:
-        return {}
+    """What the link did, for the final result."""
     s = learner.link.statistics
     try:
         counters = learner.link.counters()
@@ -79,85 +83,82 @@ def connected(
             learner.leave(wire.EXIT if args.exit else wire.CLOSE)
 
 
-def evaluate(args: argparse.Namespace) -> dict[str, object]:
+def evaluate(args: argparse.Namespace) -> None:
     """Accuracy of a checkpoint on the board."""
-    if args.run_dir or args.resume:
-        raise cli.UserError("--evaluate trains nothing and writes nothing; leave --run-dir and --resume out")
     saved, config, data = open_checkpoint(args)
-    if config.arithmetic == "float":
-        raise cli.UserError(f"{args.evaluate} is of the float64 oracle, a board computes in integers")
+    fixed_only(config, args.evaluate)
 
-    return connected(args, config, data, lambda learner, status: tested(learner, saved, data))
+    def work(learner: BoardLearner, status: cli.Interrupt) -> dict[str, object]:
+        return report.tested(args.evaluate, learner, saved, data, 5 * CHUNK, status)
+
+    report.show(f"Checkpoint tested on {board_of(args)}", connected(args, config, data, work), args.json)
 
 
-def train(args: argparse.Namespace) -> dict[str, object]:
+def train(args: argparse.Namespace) -> None:
     """A run on the board, from its start or from where it stopped, to its end."""
-    config, data = plan_run(args, "fixed")
+    config, data, begin = open_run(args, NAME, None)
+    fixed_only(config, args.run_dir)
 
     def work(learner: BoardLearner, status: cli.Interrupt) -> dict[str, object]:
         if not args.resume:  # a board that is not there, or refuses, shall leave no directory behind
             learner.ready(opened=not (args.run_dir and args.run_dir.exists()))
-        directory = run_directory(args, config)
-        learner.directory = directory.path
-        run = Run(config, data, learner, directory)
+        run = Run(config, data, learner, begin())
+        directory = run.directory.path
+        learner.directory = directory
         if args.resume:
             run.resume()
-        print(
-            f"{config.rows}x{config.cols} cells, {config.steps} steps, {config.images} images x {config.epochs}"
-            f" epochs on {args.port}; {directory.path}",
-            file=sys.stderr,
-        )
-        try:
-            follow(run, CHUNK, status, lambda: link_use(learner))
-        except Stopped:
-            run.save()
-            print(
-                f"saved {directory.path} at step {run.step}; go on with --run-dir {directory.path} --resume and the"
-                " same options",
-                file=sys.stderr,
-            )
-            raise
-        return result(run) | summary(learner)
+        report.announce(run, board_of(args), epochs_note(args, NAME), board=args.port != "sim")
+        again = f"python -m {NAME} --run-dir {shlex.quote(str(directory))} --resume"
+        again += f" --port {shlex.quote(args.port)}" if args.port != "sim" else ""
+        nothing_to_do = run.complete  # and no board needed
+        report.follow(run, CHUNK, status, again, lambda: resent(learner), (Stopped,))
+        return report.trained(run) | ({} if nothing_to_do else summary(learner))
 
-    return connected(args, config, data, work)
+    report.show(f"Trained on {board_of(args)}", connected(args, config, data, work), args.json)
 
 
-def main() -> int:
-    parser = cli.Parser("python -m host.stream", __doc__)
-    parser.add_argument(
+def board_of(args: argparse.Namespace) -> str:
+    """The board, for people."""
+    return "a simulated board" if args.port == "sim" else f"the board at {args.port}"
+
+
+def fixed_only(config: Config, what: Path) -> None:
+    """Raise UserError for a configuration of the float64 oracle."""
+    if config.arithmetic == "float":
+        raise cli.UserError(f"{what} is of the float64 oracle, and a board computes in integers; use host.simulate")
+
+
+def resent(learner: BoardLearner) -> str:
+    """For the progress: how the link is."""
+    count = learner.link.statistics.retransmitted
+    return f"  resent {count}" if count else ""
+
+
+def main() -> None:
+    parser = cli.Parser(f"python -m {NAME}", __doc__)
+    parser.option(
         "--port",
         default="sim",
         help="/dev/ttyACM0, COM3, a pyserial URL (socket://host:port), auto (the only USB port there is), or sim (the"
         " default)",
     )
-    parser.add_argument("--baud", type=int, help="rate of a UART (default: 115200; of sim: unlimited)")
-    parser.add_argument(
+    parser.option("--baud", lowest=1, help="rate of a UART (default: 115200; of sim: unlimited)")
+    parser.option(
         "--sim-arch",
         choices=("x64", "i386", "armhf", "cpython"),
+        useless=(PORT,),
         help="machine of the simulated board (default: x64; i386 and armhf need `python -m host.lanes` once)",
     )
-    parser.add_argument("--install", action="store_true", help="put the firmware on the board first (with mpremote)")
-    parser.add_argument("--twin", action="store_true", help="run the same engine here in step and compare digests")
-    parser.add_argument("--replace", action="store_true", help="let the board forget another run that it holds")
-    parser.add_argument("--exit", action="store_true", help="give the board's MicroPython prompt back at the end")
-    parser.add_argument(
-        "--evaluate",
-        type=Path,
-        metavar="CHECKPOINT",
-        help="have the board test the parameters of a checkpoint, do not train",
-    )
-    add_run_options(parser)
-    parser.set_defaults(epochs=1)
+    for flag, useless, text in (
+        ("--install", (SIM,), "put the firmware on the board first (with mpremote)"),
+        ("--twin", (EVALUATE,), "run the same engine here in step and compare digests"),
+        ("--replace", (SIM,), "let the board forget another run that it holds"),
+        ("--exit", (SIM,), "give the board's MicroPython prompt back at the end"),
+    ):
+        parser.option(flag, action="store_true", useless=useless, help=text)
+    add_run_options(parser, NAME)
     args = parser.parse_args()
-    answer = evaluate(args) if args.evaluate else train(args)
-    print(json.dumps(answer) if args.json else "\n".join(f"{k}: {v}" for k, v in answer.items()))
-    return 0
-
-
-def link_use(learner: BoardLearner) -> dict[str, object]:
-    """For the progress bar."""
-    s = learner.link.statistics
-    return {"resent": s.retransmitted, "B/img": round(s.bytes_out / max(s.images, 1))}
+    (train if args.evaluate is None else evaluate)(args)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
-"""What tests in several files start from."""
+"""What tests in several files start from: boards on a scripted line, commands in this process, signals that work."""
 
+import gc
 import json
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,9 +12,22 @@ import pytest
 from image_tool import run_tool
 from scripted_line import ROW, SIZE, Script, intact
 
+from host import cli
 from tools.faults.episode import Episode
 from tools.faults.golden import small
 from tools.faults.world import World
+
+Answer = tuple[int, str, str]  # exit code, stdout, stderr
+
+
+@pytest.fixture(scope="module", autouse=True)
+def settled() -> None:
+    """What earlier modules have made is not looked at again by gc.collect(), which a board calls with every OPEN.
+
+    Compilers and arrays of all tests together would make each such call as long as a whole test (0.1 s and more).
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
@@ -36,3 +52,27 @@ def pico(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     assert json.loads(done.stdout) == json.loads((out / "manifest.json").read_text())
     return out
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c_works() -> Iterator[None]:
+    """A shell that runs the tests in the background has SIGINT ignored; commands, and children, respect that."""
+    old = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, old)
+
+
+@pytest.fixture
+def answer(monkeypatch, capsys, tmp_path) -> Callable[..., Answer]:
+    """answer(main, ...) calls a command in this process, in a directory of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(main: Callable[..., int | None], *args: object) -> Answer:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["command", *map(str, args)])
+        with pytest.raises(SystemExit) as left:
+            cli.run(main)
+        out, err = capsys.readouterr()
+        return left.value.code, out, err
+
+    return call

@@ -1,14 +1,8 @@
-"""Frames: the codec against zlib and another COBS, and every single-byte fault of whole frames, all of them."""
+"""Frames: the codec against zlib and another COBS; streams, keys, pixels."""
 
 import codeop
-import json
-import os
 import random
-import subprocess
-import sys
 import zlib
-from array import array
-from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,66 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sealed_frames import KEY, bodies, cobs, crc32, halves, keys, received, seal, uncobs
 
 from firmware import codec, wire
-from host import lanes
-from host.cli import UserError
 from host.config import quantise
-from host.link import image_frames, pack
+from host.link import pack
 
 ROOT = Path(__file__).resolve().parent.parent
-KEY = array("H", (0x1234, 0xABCD))
-
-bodies = st.binary(max_size=wire.MAX_BODY)
-keys = st.integers(0, 2**32 - 1)
-
-
-# The other COBS: no loop over bytes, no state. What stands between two zeros is a block; a block is its length + 1 and
-# itself. (Bodies here are too short for a block of 254, where COBS has a special case.)
-def cobs(body: bytes) -> bytes:
-    return b"".join(bytes([len(block) + 1]) + block for block in body.split(b"\0"))
-
-
-def uncobs(data: bytes) -> bytes | None:
-    """What cobs() makes into `data`; None if nothing does."""
-    blocks = []
-    while data:
-        size = data[0]
-        if size == 0 or size > len(data):
-            return None
-        blocks.append(data[1:size])
-        data = data[size:]
-    return b"\0".join(blocks) if blocks else b""
-
-
-def halves(value: int) -> array:
-    return array("H", (value & 0xFFFF, value >> 16))
-
-
-def crc32(body: bytes, key: int = 0) -> int:
-    crc = array("H", (0, 0))
-    codec.crc32(body, len(body), halves(key), wire.CRC_TABLE, crc)
-    return crc[0] | crc[1] << 16
-
-
-def seal(body: bytes, key: array = KEY) -> bytes:
-    """A frame, as both ends make it."""
-    sender = wire.Sender()
-    sender.body[: len(body)] = body
-    return bytes(sender.frame[: sender.seal(len(body), key)])
-
-
-def received(receiver: wire.Receiver, data: bytes, key: array = KEY) -> list[bytes]:
-    """The bodies that a receiver gets out of these bytes."""
-    found = []
-    start = 0
-    while start < len(data):
-        start = receiver.take(data, start, len(data))
-        if start < 0:
-            break
-        if n := receiver.unseal(key):
-            found.append(bytes(receiver.body[:n]))
-    return found
 
 
 # CRC
@@ -250,87 +191,6 @@ def test_the_key_of_a_conversation_is_its_own() -> None:
     assert len(keys) == 9
 
 
-# Single-byte faults
-
-
-def train_frames() -> dict[str, bytes]:
-    """TRAIN bodies: a usual one with the zeros of a margin, one of 4 bits, one of nothing but 0 and 255."""
-    generator = np.random.default_rng(1)
-    digit = np.zeros((28, 28), np.uint8)
-    digit[5:23, 6:22] = generator.integers(0, 256, (18, 16))
-    grey = generator.integers(0, 256, (28, 28)).astype(np.uint8)
-    extreme = (np.indices((28, 28)).sum(0) % 3 // 2 * 255).astype(np.uint8)
-    return {
-        "8 bits": image_frames(wire.TRAIN, 300, digit, 7, 8, False)[1][1],
-        "4 bits": image_frames(wire.TRAIN, 70000, grey, 3, 4, True, 110)[1][1],
-        "0 and 255": image_frames(wire.TRAIN, 0, extreme, 0, 8, True, 100)[0][1],
-    }
-
-
-TRAIN = train_frames()
-GOOD = b"\xc1good\0\xff"
-
-
-def flips(frame: bytes) -> Iterator[bytes]:
-    for i, byte in enumerate(frame):
-        for value in range(256):
-            if value != byte:
-                yield frame[:i] + bytes([value]) + frame[i + 1 :]
-
-
-def drops(frame: bytes) -> Iterator[bytes]:
-    for i in range(len(frame)):
-        yield frame[:i] + frame[i + 1 :]
-
-
-def duplicates(frame: bytes) -> Iterator[bytes]:
-    for i in range(len(frame)):
-        yield frame[: i + 1] + frame[i:]
-
-
-def insertions(frame: bytes) -> Iterator[bytes]:
-    for i in range(len(frame) + 1):
-        for value in range(256):
-            yield frame[:i] + bytes([value]) + frame[i:]
-
-
-@pytest.mark.parametrize("name", TRAIN)
-@pytest.mark.parametrize("fault", [flips, drops, duplicates, insertions])
-def test_every_single_byte_fault_of_a_frame(name: str, fault: Callable[[bytes], Iterator[bytes]]) -> None:
-    """Between two good frames: no payload but the one that was sent is accepted, and the next good frame decodes.
-
-    The good frame before is that of the fault before.
-    """
-    body = TRAIN[name]
-    frame, good = seal(body), seal(GOOD)
-    receiver = wire.Receiver()
-    count = spared = 0
-    for faulty in fault(frame):
-        count += 1
-        found = received(receiver, faulty + good)
-        spared += found == [body, GOOD]
-        assert found in ([GOOD], [body, GOOD])
-    sizes = {flips: 255 * len(frame), drops: len(frame), duplicates: len(frame), insertions: 256 * (len(frame) + 1)}
-    assert count == sizes[fault]
-    # What hits a delimiter spares the frame; but bytes that join it at an end, and all others, do not.
-    assert spared == {flips: 0, drops: 2, duplicates: 2, insertions: 256 + 1 + 1 + 256}[fault]
-
-
-def test_bursts_are_never_repaired() -> None:
-    """Several bytes at once, in 20,000 places: up to 64 of noise, zeros, ones, pieces of the frame, or none."""
-    generator = random.Random(5)
-    body = TRAIN["8 bits"]
-    frame, good = seal(body), seal(GOOD)
-    receiver = wire.Receiver()
-    for _ in range(20000):
-        i = generator.randrange(len(frame))
-        k = generator.randrange(1, 65)
-        burst = generator.choice((generator.randbytes(k), bytes(k), b"\xff" * k, frame[:k], frame[i : i + k] * 2, b""))
-        found = received(receiver, frame[:i] + burst + frame[i + generator.randrange(k + 1) :] + b"\0")
-        assert set(found) <= {body}
-        assert received(receiver, good) == [GOOD]
-
-
 # Text
 
 
@@ -368,156 +228,3 @@ def test_every_pixel_value_stretches_by_repeating_its_bits(bits: int) -> None:
     out = bytearray(256)
     codec.stretch(pack(values, bits), 0, out, 256, bits)
     assert list(out) == [int(f"{value:08b}"[:bits] * (8 // bits), 2) for value in range(256)]
-
-
-# The same text on MicroPython
-
-SCRIPT = """
-import json, sys
-sys.path.insert(0, sys.argv[-2])
-from array import array
-from binascii import hexlify, unhexlify
-from firmware import codec, wire
-
-def out(name, *data):
-    print(name, *[x if isinstance(x, int) else hexlify(x).decode() for x in data])
-
-class Line:
-    # Bytes that arrive in parts of key[0] % 7 + 1 and key[1] % 40 + 1 by turns.
-    def __init__(self, data, key):
-        self.data, self.key, self.at, self.pauses = data, key, 0, [0]
-        while self.pauses[-1] < len(data):
-            k = len(self.pauses) & 1
-            self.pauses.append(self.pauses[-1] + key[k] % (40 if k else 7) + 1)
-
-    def readinto(self, one):
-        one[0] = self.data[self.at]
-        self.at += 1
-
-    def ipoll(self, ms):
-        return (1,) if self.at < len(self.data) and self.at not in self.pauses else ()
-
-receiver, sender = wire.Receiver(), wire.Sender()
-with open(sys.argv[-1]) as file:
-    for line in file:
-        name, key, data = json.loads(line)
-        data = unhexlify(data)
-        key = array("H", key)
-        if name == "crc":
-            crc = array("H", (0, 0))
-            codec.crc32(data, len(data), key, wire.CRC_TABLE, crc)
-            out(name, crc[0], crc[1])
-        elif name == "seal":
-            sender.body[: len(data)] = data
-            n = sender.seal(len(data), key)
-            out(name, n, sender.frame[:n])
-        elif name == "decode":
-            buffer = bytearray(data)
-            n = codec.decode(buffer, len(buffer))
-            out(name, n, buffer)
-        elif name == "numbers":
-            for i in range(0, len(data) - 3, 4):
-                n = codec.get32(data, i)
-                buffer = bytearray(b"guards")
-                if n >= 0:
-                    codec.put32(buffer, 1, n)
-                out(name, n, buffer)
-        elif name == "fill":
-            line = Line(data, key)
-            one = bytearray(1)
-            while line.at < len(data):
-                buffer = bytearray(25)
-                n = codec.fill(buffer, 20, one, one, line.readinto, line.ipoll)
-                out(name, n, buffer)
-        elif name == "stream":
-            start = 0
-            while start < len(data):
-                start = receiver.take(data, start, len(data))
-                if start < 0:
-                    break
-                n = receiver.unseal(key)
-                out(name, start, n, receiver.body[:n])
-            out(name, receiver.length[0], receiver.damaged, receiver.overlong)
-        else:
-            for bits in (1, 4, 8):
-                pixels = bytearray(8 * len(data) // bits)
-                codec.stretch(data, 0, pixels, len(pixels), bits)
-                out(name, pixels)
-out("table", bytes(wire.CRC_TABLE))
-"""
-
-
-def jobs() -> Iterator[tuple[str, tuple[int, int], bytes]]:
-    """What each MicroPython is asked: bodies of many lengths, damaged frames, noise."""
-    generator = random.Random(11)
-    noise = generator.randbytes
-    for n in (0, 1, 2, 3, 4, *range(7, wire.MAX_BODY, 9), wire.MAX_BODY):
-        key = generator.randrange(65536), generator.randrange(65536)
-        body = bytes(generator.choice((0, 255, 1, generator.randrange(256))) for _ in range(n))
-        yield "crc", key, noise(n)
-        yield "crc", key, body
-        if n:
-            yield "seal", key, body
-            yield "stream", key, seal(body, array("H", key))
-            yield "stream", key, seal(noise(n), array("H", key))[generator.randrange(3) :]
-        yield "stretch", (0, 0), noise(n // 4)
-        yield "fill", key, noise(n)
-        yield "numbers", (0, 0), bytes(generator.choice((0, 1, 63, 64, 255, byte)) for byte in noise(n))
-        yield "decode", (0, 0), noise(n)
-        yield "decode", (0, 0), bytes(byte % 9 + 1 for byte in noise(n))
-        yield "decode", (0, 0), cobs(body)
-    for fault in (flips, drops, duplicates, insertions):
-        for faulty in generator.sample(list(fault(seal(TRAIN["4 bits"]))), 40):
-            yield "stream", tuple(KEY), faulty + seal(GOOD)
-    for _ in range(20):
-        yield "stream", tuple(KEY), noise(generator.randrange(600))
-
-
-def emitted(arch: str, emit: str, directory: Path) -> Path:
-    """The firmware with its codec compiled by an emitter, everything else as it is in the source."""
-    out = directory / f"{arch}-{emit}"
-    lanes.compile_tree(arch, [ROOT / "firmware"], out, emit)
-    return out
-
-
-@pytest.fixture(scope="module")
-def job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Script and questions."""
-    directory = tmp_path_factory.mktemp("codec")
-    (directory / "run.py").write_text(SCRIPT)
-    lines = [json.dumps((name, key, data.hex())) for name, key, data in jobs()]
-    (directory / "job").write_text("\n".join(lines) + "\n")
-    return directory / "run.py", directory / "job"
-
-
-def answers(argv: list[str], firmware: Path, job: tuple[Path, Path]) -> list[str]:
-    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    argv = [*argv, str(job[0]), str(firmware), str(job[1])]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, env=environment)
-    assert done.returncode == 0, done.stdout[-300:] + done.stderr
-    return done.stdout.splitlines()
-
-
-@pytest.fixture(scope="module")
-def golden(job: tuple[Path, Path]) -> list[str]:
-    """CPython's answers, which the tests above have compared with zlib and the other COBS."""
-    lines = answers([sys.executable], ROOT, job)
-    assert len(set(lines)) > 500
-    return lines
-
-
-@pytest.mark.parametrize(
-    "arch, emit", [("x64", "bytecode"), ("x64", "native"), ("i386", "bytecode"), ("i386", "viper"), ("armhf", "viper")]
-)
-def test_micropython_gives_the_same_answers(
-    arch: str, emit: str, job: tuple[Path, Path], golden: list[str], tmp_path: Path
-) -> None:
-    try:
-        argv = lanes.command(arch)
-    except UserError as error:
-        pytest.skip(str(error))
-    if emit == "native" and lanes.emit(arch) == "bytecode":
-        pytest.skip(f"the {arch} MicroPython runs no machine code here")
-    found = answers(argv, emitted(arch, emit, tmp_path), job)
-    different = [(ours, theirs) for ours, theirs in zip(golden, found, strict=True) if ours != theirs]
-    assert not different, f"first of {len(different)} differences, CPython's and {arch}'s: {different[0]}"

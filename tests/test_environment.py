@@ -173,19 +173,32 @@ COMMANDS = {
     "stream": ("host.stream", "--run-dir", "RUN", *SMALL),
     "sim": ("host.sim",),
     "mutate": ("tools.mutate", "--only", "crc"),
-    "soak": ("tools.soak", "--pty"),
+    "soak": ("tools.soak", "--faults", "5"),
+    "soak through a pty": ("tools.soak", "--pty"),
 }
 
 
 @pytest.mark.parametrize("argv", COMMANDS.values(), ids=COMMANDS)
 def test_stranger_without_a_place_for_temporary_files(place: Path, argv: tuple[str, ...]) -> None:
-    for nowhere in (place, place / "missing"):
-        words = [str(place / "open" / nowhere.name) if word == "RUN" else word for word in argv]
-        done = run_as_stranger(place, "-m", *words, TMPDIR=str(nowhere))
-        assert (done.returncode, done.stdout) == (2, ""), done.stderr
-        last = done.stderr.splitlines()[-1]
-        assert last.startswith("error: ") and str(nowhere) in last and "TMPDIR" in last
-        assert "Traceback" not in done.stderr
+    words = [str(place / "open/run") if word == "RUN" else word for word in argv]
+    names_the_place(run_as_stranger(place, "-m", *words, TMPDIR=str(place)), place)
+
+
+@pytest.mark.parametrize("argv", COMMANDS.values(), ids=COMMANDS)
+def test_missing_place_for_temporary_files(tmp_path: Path, argv: tuple[str, ...]) -> None:
+    words = [str(tmp_path / "run") if word == "RUN" else word for word in argv]
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "missing")}
+    options = {"cwd": ROOT, "env": environment, "capture_output": True, "text": True, "timeout": 120}
+    done = subprocess.run([sys.executable, "-m", *words], **options)  # type: ignore[call-overload]
+    names_the_place(done, tmp_path / "missing")
+
+
+def names_the_place(done: subprocess.CompletedProcess[str], directory: Path) -> None:
+    """The command has ended in one line that names the directory, and what it may be replaced with."""
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: ") and str(directory) in last and "TMPDIR" in last
+    assert "Traceback" not in done.stderr
 
 
 # Lanes

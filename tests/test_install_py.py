@@ -1,16 +1,16 @@
 """A board whose MicroPython takes no machine code gets the .py files, hears why, and trains."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from interpreters import interpreter
+from prompt_board import BOOT, PromptBoard
 
 from firmware import selftest
 from host import install
-from host.link import Link
-from host.serialport import SerialTransport
-from tests.test_image import BOOT, PromptBoard, interpreter
 from tools import image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,10 +37,7 @@ real.modules["sys"] = Sys()
 class PlainBoard(PromptBoard):
     """A PromptBoard without machine code."""
 
-    def _install(self, heap: str) -> list[str]:
-        command = super()._install(heap)
-        (self.flash / "boot.py").write_text(NO_EMITTER + BOOT)
-        return command
+    boot = NO_EMITTER + BOOT
 
 
 def test_board_without_machine_code_gets_the_sources(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,9 +52,10 @@ def test_board_without_machine_code_gets_the_sources(tmp_path: Path, capsys: pyt
         files = board.files
         assert {name: files[name] for name in SOURCES} == SOURCES
         assert files.keys() == {*SOURCES, "main.py", "manifest.json", "data/mine.txt"}
-        transport = SerialTransport(board.port)
-        assert Link(transport).attach().self_test == selftest.GOLDEN
-        transport.close()
+        argv = [sys.executable, "-m", "host.stream", "--port", board.port, "--json", "--twin", "--rows", "8",
+                "--limit", "5", "--test-limit", "5", "--run-dir", str(tmp_path / "run")]  # fmt: skip
+        done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0 and json.loads(done.stdout)["steps"] == 5, done.stderr
         assert install.install(board.port, say=lambda text: None)["march"] == "py", "once more, with it running"
 
 

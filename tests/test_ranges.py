@@ -3,6 +3,7 @@
 import ast
 from array import array
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import numpy as np
 import pytest
@@ -313,6 +314,7 @@ def test_any_gradient_and_rate_stay_within_31_bits(gradient, exponent, gain, mul
 # --- the bound on eta
 
 
+@cache
 def reachable() -> np.ndarray:
     """All pairs (c, da) that derive() can make of an l, as numbers, (2, n)."""
     k = np.arange(320 * 4096)
@@ -321,7 +323,8 @@ def reachable() -> np.ndarray:
         t = np.array(table, np.int64)
         i = k >> 12
         pairs.append(t[i] + (((t[i + 1] - t[i]) * (k & 4095) + 2048) >> 12))
-    return np.unique(np.array(pairs), axis=1) / 2**15
+    both = np.unique(pairs[0] << 32 | pairs[1])  # as one number each: unique() of columns takes seconds
+    return np.array([both >> 32, both & 0xFFFFFFFF]) / 2**15
 
 
 def response(c: float, da: float, steps: int) -> np.ndarray:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from host import run as module
 from host.cli import UserError
-from host.config import Config, configure
+from host.config import OPTIONS, Config, configure
 from host.dataset import Dataset
 from host.engine import FixedLearner, FloatLearner, executor
 from host.run import Checkpoint, Learner, Run, RunDirectory, aside_of, digest, write_atomically
@@ -301,7 +301,8 @@ def test_run_of_another_configuration_is_left_alone(tmp_path, change):
     before = contents(path)
     other = Config.from_dict({**CONFIG.as_dict(), **change})
     (name,) = change
-    refused(lambda: RunDirectory(path, other, resume=True), "another configuration", name, str(change[name]))
+    parts = ("other data", "--data") if name == "data" else ("another configuration", OPTIONS[name], str(change[name]))
+    refused(lambda: RunDirectory(path, other, resume=True), *parts)
     assert contents(path) == before
 
 
@@ -370,6 +371,7 @@ def good() -> bytes:
     params = np.array(lattice.w, np.int32).reshape(CONFIG.rows, CONFIG.cols, 4)
     file = BytesIO()
     epochs = [{"epoch": 1, "step": 23, "train_accuracy": 0.5, "test_accuracy": 0.25, "images_per_second": 10.0}]
+    epochs[0]["digest"] = "01234567"
     about = vars(Checkpoint(CONFIG.as_dict(), params, 30, digest(params, 30), 4, 0.5, epochs))
     np.savez(file, params=params, about=np.array(json.dumps({k: v for k, v in about.items() if k != "params"})))
     return file.getvalue()
@@ -380,7 +382,9 @@ def assert_refused_or_harmless(path: Path, content: bytes) -> None:
     try:
         found = Checkpoint.read(path)
     except UserError as error:
-        assert "is damaged" in str(error) and "restore it, or start anew" in str(error) and "\n" not in str(error)
+        message = str(error)
+        assert ("is damaged" in message and "restore it, or start anew" in message) or "is no checkpoint" in message
+        assert "\n" not in message
     else:
         path.write_bytes(good())
         wanted = Checkpoint.read(path)
@@ -411,7 +415,7 @@ def test_any_truncation_is_found(tmp_path, length, tail):
 def test_garbage_is_no_checkpoint(tmp_path, content):
     path = tmp_path / "checkpoint.npz"
     path.write_bytes(content)
-    refused(lambda: Checkpoint.read(path), "is damaged")
+    refused(lambda: Checkpoint.read(path), "is no checkpoint of host.simulate or host.stream")
 
 
 def npz(**arrays: np.ndarray) -> bytes:
@@ -465,6 +469,8 @@ FOREIGN = {
     "a missing step": lambda: changed(step=None),
     "epochs of text": lambda: changed(epochs="1"),
     "too many epochs": lambda: changed(epochs=[{}] * 9),
+    "an empty epoch": lambda: changed(epochs=[{}]),
+    "an epoch of text": lambda: changed(epochs=["1"]),
 }
 
 
@@ -473,7 +479,8 @@ def test_what_is_no_checkpoint_of_ours_is_refused(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "checkpoint.npz"
     path.write_bytes(FOREIGN[name]())
-    refused(lambda: Checkpoint.read(path), "is damaged", "restore it")
+    ours = name not in ("an array file", "a pickle", "no parameters")
+    refused(lambda: Checkpoint.read(path), "is damaged" if ours else "is no checkpoint of host.simulate or host.stream")
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.npz"]
 
 
@@ -491,4 +498,4 @@ def test_good_checkpoint_is_read(tmp_path):
 
 def test_missing_checkpoint_and_directory_instead(tmp_path):
     refused(lambda: Checkpoint.read(tmp_path / "none.npz"), "there is no checkpoint")
-    refused(lambda: Checkpoint.read(tmp_path), str(tmp_path))
+    refused(lambda: Checkpoint.read(tmp_path), f"{tmp_path} is no checkpoint of host.simulate or host.stream")

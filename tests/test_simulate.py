@@ -105,9 +105,10 @@ def test_result_is_one_json_object(run, data, tmp_path):
     assert err.count("epoch ") == 2 and found["digest"] in err
 
 
-def test_without_json_stdout_is_empty(run, data):
-    code, out, err = run("--data", data, "--epochs", 1, "--run-dir", "r")
-    assert (code, out) == (0, "") and "5x10 cells, 6 steps, 40 images x 1 epochs, numba; r" in err
+def test_before_a_run_one_line_says_what_it_will_be(run, data):
+    code, _, err = run("--data", data, "--epochs", 1, "--run-dir", "r")
+    assert code == 0
+    assert err.splitlines()[0] == "40 images x 1 epoch, 20 test images; 5x10 cells, 6 steps; numba; r"
 
 
 def test_runs_without_a_name_go_to_runs(run, data, tmp_path):
@@ -181,11 +182,14 @@ def test_evaluate_gives_the_accuracy_of_the_run(run, data, engine):
     assert code == 0
     assert last_json(out) == {
         "test_accuracy": trained["test_accuracy"],
+        "images": 40,
         "test_images": 20,
-        "step": 40,
+        "epochs": 1,
+        "steps": 40,
+        "seed": 1,
         "digest": trained["digest"],
+        "checkpoint": "r/checkpoint.npz",
     }
-    assert f"test_accuracy {trained['test_accuracy']}" in run("--evaluate", "r/checkpoint.npz", "--data", data)[1]
 
 
 def test_evaluate_on_fewer_images_and_in_the_golden_model(run, data):
@@ -208,12 +212,12 @@ def test_evaluate_writes_nothing_and_refuses_what_does_not_fit(run, data, tmp_pa
     assert_refused(run("--evaluate", checkpoint, "--data", wide), "6 rows", "7 with 5", "--data")
     assert_refused(run("--evaluate", checkpoint, "--data", narrow), "5 pixels", "6 with 4")
     assert_refused(run("--evaluate", checkpoint, "--data", data, "--engine", "float"), "leave --engine float out")
-    assert_refused(run("--evaluate", checkpoint, "--data", data, "--test-limit", 21), "20 test images")
-    assert_refused(run("--evaluate", checkpoint, "--data", data, "--run-dir", "r"), "leave --run-dir")
-    assert_refused(run("--evaluate", checkpoint, "--data", data, "--resume"), "leave --run-dir")
+    assert_refused(run("--evaluate", checkpoint, "--data", data, "--test-limit", 21), "--test-limit 21: choose 1 to 20")
+    assert_refused(run("--evaluate", checkpoint, "--data", data, "--run-dir", "r"), "--run-dir counts for nothing")
+    assert_refused(run("--evaluate", checkpoint, "--data", data, "--resume"), "--resume counts for nothing")
     assert_refused(run("--evaluate", "none.npz", "--data", data), "there is no checkpoint none.npz")
-    assert_refused(run("--evaluate", "bad.npz", "--data", data), "bad.npz is damaged", "restore it")
-    assert_refused(run("--evaluate", data / IMAGES, "--data", data), "is damaged")
+    assert_refused(run("--evaluate", "bad.npz", "--data", data), "bad.npz is no checkpoint of host.simulate")
+    assert_refused(run("--evaluate", data / IMAGES, "--data", data), "is no checkpoint")
     assert snapshot(tmp_path) == before
 
 
@@ -322,7 +326,8 @@ def test_interrupt_saves_says_how_to_go_on_and_leaves(run, data, tmp_path, monke
         patch.setattr(FixedLearner, "train", interrupted)
         code, out, err = run("--data", data, "--epochs", 2, "--run-dir", "r", "--json")
         assert (code, out) == (cli.EXIT_INTERRUPTED, "")
-        assert "saved r at step 8; go on with --run-dir r --resume" in err and "Traceback" not in err
+        go_on = "python -m host.simulate --run-dir r --resume\n"
+        assert f"saved r/checkpoint.npz at step 8; go on with: {go_on}" in err and "Traceback" not in err
         assert step_of(tmp_path / "r") == 8
         assert run("--data", data, "--epochs", 2, "--run-dir", "r", "--resume")[0] == cli.EXIT_INTERRUPTED
         assert step_of(tmp_path / "r") == 16
@@ -381,7 +386,7 @@ def test_run_directory_that_exists_or_is_another_run(run, data, tmp_path):
         ("--pixel-bits", 4),
         ("--engine", "float"),
     ):
-        assert_refused(run(*options, "--resume", *change), "r belongs to another configuration", "same options")
+        assert_refused(run(*options, "--resume", *change), change[0], "the run in r", f"leave {change[0]} out")
     assert snapshot(tmp_path) == before
 
 
@@ -391,8 +396,8 @@ def test_run_on_other_data_is_another_run(run, data, tmp_path):
     content[-1] ^= 1
     (data / IMAGES).write_bytes(content)
     before = snapshot(tmp_path)
-    assert_refused(run("--data", data, "--epochs", 1, "--run-dir", "r", "--resume"), "another configuration: data is")
-    assert_refused(run("--epochs", 1, "--run-dir", "r", "--resume"), "another configuration")
+    for options in ((), ("--data", data), ("--epochs", 1)):
+        assert_refused(run("--run-dir", "r", "--resume", *options), "r was begun with other data", "--data")
     assert snapshot(tmp_path) == before
 
 
@@ -401,10 +406,16 @@ def test_damaged_checkpoint_is_not_resumed_and_not_overwritten(run, data, tmp_pa
     assert run(*options)[0] == 0
     checkpoint = tmp_path / "r/checkpoint.npz"
     good = checkpoint.read_bytes()
-    for damaged in (b"", good[: len(good) // 2], good[:300] + bytes([good[300] ^ 16]) + good[301:], b"x" * 1000):
-        checkpoint.write_bytes(damaged)
+    foreign, damaged = "checkpoint.npz is no checkpoint", "checkpoint.npz is damaged; restore it"
+    for content, said in (
+        (b"", foreign),
+        (good[: len(good) // 2], damaged),
+        (good[:300] + bytes([good[300] ^ 16]) + good[301:], damaged),
+        (b"x" * 1000, foreign),
+    ):
+        checkpoint.write_bytes(content)
         before = snapshot(tmp_path)
-        assert_refused(run(*options, "--resume"), "checkpoint.npz is damaged", "restore it")
+        assert_refused(run(*options, "--resume"), said)
         assert snapshot(tmp_path) == before
     checkpoint.unlink()
     before = snapshot(tmp_path)
@@ -451,20 +462,21 @@ def test_data_directory_that_is_none(run, tmp_path):
 @pytest.mark.parametrize(
     "options, parts",
     [
-        (("--epochs", 0), ("--epochs 0", "choose 1..")),
+        (("--epochs", 0), ("--epochs 0: choose 1 to",)),
         (("--epochs", -1), ("--epochs -1",)),
-        (("--epochs", 10**12), ("choose 1..",)),
+        (("--epochs", 10**12), ("choose 1 to",)),
         (("--epochs", "two"), ("invalid int value: 'two'", "--help")),
         (("--epochs",), ("expected one argument", "--help")),
-        (("--limit", 0), ("40 training images, not 0", "take 1 to 40")),
-        (("--limit", 41), ("take 1 to 40",)),
-        (("--test-limit", -2), ("take 1 to 20",)),
-        (("--seed", -1), ("choose 0..",)),
-        (("--seed", 2**31), ("choose 0..",)),
-        (("--rows", 6), ("5 pixels wide", "choose 1..5")),
-        (("--rows", 0), ("choose 1..5",)),
-        (("--cols", 9), ("10 classes", "choose 10..64")),
-        (("--cols", 65), ("choose 10..64",)),
+        (("--limit", 0), ("--limit 0: choose 1 to 40", "40 training images")),
+        (("--limit", 41), ("--limit 41: choose 1 to 40",)),
+        (("--test-limit", -2), ("--test-limit -2: choose 1 to 20",)),
+        (("--seed", -1), ("--seed -1: choose 0 to 2147483647",)),
+        (("--seed", 2**31), ("choose 0 to 2147483647",)),
+        (("--seed", "x"), ("--seed x: choose a whole number from 0 to 2147483647",)),
+        (("--rows", 6), ("--rows 6: choose 1 to 5", "5 pixels wide")),
+        (("--rows", 0), ("--rows 0: choose 1 to 5",)),
+        (("--cols", 9), ("--cols 9: choose 10 to 64", "10 classes")),
+        (("--cols", 65), ("--cols 65: choose 10 to 64",)),
         (("--pixel-bits", 3), ("invalid choice: 3", "--help")),
         (("--preset", "none"), ("invalid choice: 'none'", "article", "critical")),
         (("--engine", "jax"), ("invalid choice: 'jax'", "numba")),
@@ -488,4 +500,4 @@ def test_error_leaves_the_process_with_code_2_and_one_line():
     """Once through a real process, as the other tests call main() in this one."""
     argv = [sys.executable, "-m", "host.simulate", "--limit", "6000"]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
-    assert_refused((done.returncode, done.stdout, done.stderr), "digits has 5000 training images")
+    assert_refused((done.returncode, done.stdout, done.stderr), "--limit 6000: choose 1 to 5000", "digits has 5000")

@@ -2,14 +2,11 @@
 what it survives, and what it says about everything that can be wrong with a port or a board."""
 
 import contextlib
-import functools
 import json
 import os
 import pty
 import signal
-import subprocess
 import sys
-import threading
 import time
 import tty
 from collections.abc import Callable, Iterator
@@ -19,18 +16,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import serial
+from pty_board import Board, compiled, meanwhile, process
 
 from firmware import wire
-from host import cli, lanes, link, serialport, simulate, stream
+from host import cli, link, serialport, simulate, stream
 from host.config import configure
 from host.dataset import load
 from host.run import Checkpoint
-from host.sim import SimBoard, best_architecture
+from host.sim import best_architecture
 from tools import soak
 
 pytestmark = pytest.mark.skipif(best_architecture() != "x64", reason="no MicroPython on this machine")
 
-ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("--rows", "10", "--limit", "40", "--test-limit", "12")
 FRAMES = 2  # of one such image
 Outcome = tuple[int, str, str]  # exit code, stdout, stderr
@@ -95,46 +92,6 @@ def golden(command, tmp_path) -> Callable[..., dict]:
     return call
 
 
-@functools.cache
-def compiled() -> Path:
-    """The firmware, compiled once for all boards of these tests."""
-    from tempfile import mkdtemp
-
-    out = Path(mkdtemp(prefix="shoreline-firmware-"))
-    lanes.compile_tree("x64", [ROOT / "fixedpoint", ROOT / "firmware"], out)
-    return out
-
-
-class Board(SimBoard):
-    """A SimBoard with another main.py, perhaps, that counts the frames of each type that it gets."""
-
-    def __init__(self, main: str | None = None, options: tuple[str, ...] = (), **keywords: object):
-        self.frames: dict[int, int] = {}
-        self.main, self.options = main, options
-        self.counted = threading.Condition()
-        super().__init__("x64", damage=self._count, **keywords)  # type: ignore[arg-type]
-
-    def _install(self, heap: str) -> list[str]:
-        command = super()._install(heap)
-        if self.main is not None:
-            (self.flash / "main.py").write_text(self.main)
-        return [*command[:-1], *self.options, *(command[-1:] if self.main != "" else ())]
-
-    def _count(self, data: bytes, to_board: bool) -> bytes:
-        if to_board:
-            with self.counted:
-                for frame in data.split(b"\0"):
-                    if len(frame) > 1:
-                        self.frames[frame[1]] = self.frames.get(frame[1], 0) + 1
-                self.counted.notify_all()
-        return data
-
-    def wait_for(self, kind: int, count: int) -> None:
-        """Until so many frames of this type have come."""
-        with self.counted:
-            assert self.counted.wait_for(lambda: self.frames.get(kind, 0) >= count, 20)
-
-
 @pytest.fixture
 def board(monkeypatch) -> Iterator[Callable[..., Board]]:
     """board(...) makes a Board."""
@@ -148,45 +105,6 @@ def board(monkeypatch) -> Iterator[Callable[..., Board]]:
         compiled()
         monkeypatch.setattr("host.sim.lanes.compile_tree", copy)
         yield lambda *args, **keywords: stack.enter_context(Board(*args, **keywords))
-
-
-@contextlib.contextmanager
-def meanwhile(action: Callable[[], None]) -> Iterator[None]:
-    """Do something in another thread, and show what went wrong there."""
-    trouble: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            action()
-        except BaseException as error:
-            trouble.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
-    assert not trouble, trouble
-
-
-@contextlib.contextmanager
-def process(*args: object, cwd: Path) -> Iterator[subprocess.Popen]:
-    """host.stream in a process of its own."""
-    command = [sys.executable, "-m", "host.stream", *map(str, args)]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    with subprocess.Popen(
-        command,
-        cwd=cwd,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment,
-    ) as child:
-        try:
-            yield child
-        finally:
-            child.kill()
 
 
 # What it computes
@@ -298,7 +216,7 @@ def test_ctrl_c_saves_and_resume_ends_in_the_same_parameters(
         child.send_signal(signal.SIGINT)
         _, said = child.communicate(timeout=20)
     assert child.returncode == cli.EXIT_INTERRUPTED
-    assert "Traceback" not in said and f"saved {tmp_path / 'run'} at step" in said
+    assert "Traceback" not in said and f"saved {tmp_path / 'run' / 'checkpoint.npz'} at step" in said
     step = Checkpoint.read(tmp_path / "run" / "checkpoint.npz").step
     assert 0 < step < 120 if kind == wire.TRAIN else step == 120
     found = train(*options, "--resume", "--twin")
@@ -380,9 +298,7 @@ def test_a_run_directory_of_another_run_is_left_alone(refused, train, board, tmp
     train(*port, "--run-dir", tmp_path / "run", *SMALL)
     before = (tmp_path / "run" / "checkpoint.npz").read_bytes()
     assert "add --resume" in refused(*port, "--run-dir", tmp_path / "run", *SMALL)
-    assert "seed is 1 there and 2 here" in refused(
-        *port, "--run-dir", tmp_path / "run", *SMALL, "--seed", 2, "--resume"
-    )
+    assert "was begun with --seed 1" in refused(*port, "--run-dir", tmp_path / "run", *SMALL, "--seed", 2, "--resume")
     assert "add --run-dir" in refused(*port, "--resume", *SMALL)
     assert (tmp_path / "run" / "checkpoint.npz").read_bytes() == before
 

@@ -20,7 +20,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +33,10 @@ from fixedpoint.lattice import Lattice
 from host import cli, dataset, lanes
 from host.config import PRESETS, Config, configure
 from host.engine import FixedLearner, FloatLearner, executor
+from host.heartbeat import say
 from host.scratch import Scratch
 
 ROOT = Path(__file__).resolve().parent.parent
-GOAL = 5000  # images per second under Numba, on one core of an idle machine
 REFERENCE = "numba"
 
 # Executor: images per round; a round takes each of them a fraction of a second.
@@ -144,19 +144,22 @@ def micropython(arch: str, emit: str, config: Config, data: dataset.Dataset, cou
 def trainers(config: Config, data: dataset.Dataset, images: dict[str, int], stack: ExitStack) -> dict[str, Trainer]:
     """Every executor that there is on this machine, by its name. images: how many each will be given in all."""
 
-    def on_host(learner: FixedLearner | FloatLearner) -> OnHost:
+    def on_host(name: str, make: Callable[[], FixedLearner | FloatLearner]) -> OnHost:
+        say(f"bench: getting {name} ready")
+        learner = make()
         learner.set_rates(config, 0)
         return OnHost(learner, data)
 
     found: dict[str, Trainer] = {
-        "numba": on_host(FixedLearner(config.lattice(**executor("numba")))),
-        "python": on_host(FixedLearner(config.lattice())),
-        "float oracle": on_host(FloatLearner(config)),
+        "numba": on_host("numba", lambda: FixedLearner(config.lattice(**executor("numba")))),
+        "python": on_host("python", lambda: FixedLearner(config.lattice())),
+        "float oracle": on_host("float oracle", lambda: FloatLearner(config)),
     }
     for name, count in images.items():
         family, _, lane = name.partition(" ")
         arch, _, emit = lane.partition(" ")
         if family == "MicroPython" and lanes.available(arch) and (emit == "bytecode" or lanes.emit(arch) == emit):
+            say(f"bench: getting {name} ready")
             found[name] = stack.enter_context(micropython(arch, emit, config, data, count))
     return found
 
@@ -171,6 +174,7 @@ def executors(rounds: int, scale: float = 1.0) -> dict[str, Any]:
     with ExitStack() as stack:
         found = trainers(config, data, {name: n * rounds for name, n in count.items()}, stack)
         for number in range(1, rounds + 1):
+            say(f"bench: executors, round {number} of {rounds}")
             for name, trainer in found.items():
                 taken, digests[name][number * count[name]] = trainer.train(count[name])
                 seconds[name].append(taken)
@@ -178,6 +182,7 @@ def executors(rounds: int, scale: float = 1.0) -> dict[str, Any]:
     fastest = {each["name"]: each["images_per_second"] for each in rows}[REFERENCE]
     for each in rows:
         each["slower_than_numba"] = round(fastest / each["images_per_second"], 2)
+    say("bench: comparing digests")
     wanted = reference(config, data, {step for name in found for step in digests[name]})
     mismatches = [
         f"{name} after {step} images: {digest}, {REFERENCE} has {wanted[step]}"
@@ -230,7 +235,8 @@ def growth(rounds: int, scale: float = 1.0, steps: int = 28) -> dict[str, Any]:
         images = random.integers(0, 256, (count, steps, side), dtype=np.uint8)
         labels = random.integers(0, side, count, dtype=np.uint8)
         series.append((side, FixedLearner(lattice), images, labels, []))
-    for _ in range(rounds):
+    for number in range(1, rounds + 1):
+        say(f"bench: sizes, round {number} of {rounds}")
         for _, learner, images, labels, seconds in series:
             begun = time.process_time()
             learner.train(images, labels)
@@ -264,9 +270,8 @@ def text(found: dict[str, Any]) -> str:
     if not found["mismatches"]:
         lines.append(f"{found['compared']} digests of the integer executors compared: all equal to {REFERENCE}'s")
     lines.append(
-        f"goal of {GOAL:,} images/s under {REFERENCE} on an idle machine: {'' if found['reached'] else 'not '}reached;"
-        f" {found['images_per_cpu_second']:,.1f} per second of CPU time, and the load was {found['load']} on"
-        f" {found['cpus']} CPUs before the run"
+        f"{REFERENCE}: {found['images_per_cpu_second']:,.1f} images per second of CPU time; before the run the load was"
+        f" {found['load']} on {found['cpus']} CPUs"
     )
     lines.append("")
     lines.append(f"{'numba, 28 steps, noise':<22}{'cells':>8}{'images/CPU s':>14}{'ms/image':>10}{'ns/cell-step':>14}")
@@ -287,8 +292,7 @@ def main() -> int:
     args = parser.parse_args()
     rounds, scale = (3, 0.2) if args.quick else (7, 1.0)
     about = machine()
-    found = {**about, **executors(rounds, scale), **growth(rounds, scale), "goal": GOAL}
-    found["reached"] = found["executors"][0]["images_per_second"] >= GOAL
+    found = {**about, **executors(rounds, scale), **growth(rounds, scale)}
     print(json.dumps(found) if args.json else text(found))
     for mismatch in found["mismatches"]:
         print(f"error: {mismatch}", file=sys.stderr)

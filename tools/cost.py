@@ -15,7 +15,6 @@ number, taken branches 2, calls 3, all else 1) with memory that never waits. Tha
 RAM. The interpreter, which calls them, is counted in Debian's build (Thumb-2); a board's is larger and runs from flash.
 """
 
-import hashlib
 import json
 import os
 import re
@@ -178,24 +177,19 @@ def execute(argv: list[str], environment: dict[str, str] | None = None, stdin: b
     return done.stdout
 
 
-def plugin() -> Path:
-    """The counting plugin, compiled into the cache once for each version of its source."""
-    target = lanes.cache_dir() / f"count_plugin-{hashlib.sha256(PLUGIN.read_bytes()).hexdigest()[:12]}.so"
-    if not target.exists():
-        compiler = shutil.which("cc") or shutil.which("gcc")
-        if not compiler:
-            raise UserError("no C compiler for tools/count_plugin.c; install gcc")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_suffix(f".{os.getpid()}")
-        execute([compiler, "-O2", "-shared", "-fPIC", "-o", str(part), str(PLUGIN)])
-        part.replace(target)
+def plugin(directory: Path) -> Path:
+    """The counting plugin, compiled into this directory. Raises UserError."""
+    target = directory / "count_plugin.so"
+    if not (compiler := shutil.which("cc") or shutil.which("gcc")):
+        raise UserError("no C compiler for tools/count_plugin.c; install gcc")
+    execute([compiler, "-O2", "-shared", "-fPIC", "-o", str(target), str(PLUGIN)])
     return target
 
 
 def counter(job: Job) -> list[str]:
     """argv of the armhf lane's MicroPython under the plugin, which writes to job.directory / "counts"."""
     lanes.setup("armhf")
-    shared = plugin()
+    shared = plugin(job.directory)
     program = lanes.command("armhf")[-3:]  # -L ROOT MICROPYTHON
 
     def usable(argv: list[str]) -> bool:

@@ -16,11 +16,12 @@ import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from host import cli
+from host.heartbeat import heartbeat
 from host.scratch import Scratch
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -265,14 +266,12 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="print the mutations, run nothing")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=[each.name for each in MUTATIONS], help="some of"
                         " them")  # fmt: skip
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="at a time (default: one per CPU)")
+    parser.option("--jobs", default=os.cpu_count() or 1, lowest=1, help="at a time (default: one per CPU)")
     args = parser.parse_args()
     chosen = [each for each in MUTATIONS if args.only is None or each.name in args.only]
     if args.list:
         print("\n".join(f"{each.name:<20} {each.about}" for each in chosen))
         return 0
-    if args.jobs < 1:
-        raise cli.UserError(f"--jobs {args.jobs}: choose at least 1")
     return report(chosen, args)
 
 
@@ -284,9 +283,16 @@ def report(chosen: list[Mutation], args: argparse.Namespace) -> int:
         for n, mutation in enumerate(chosen):
             copy(work / str(n))
             mutate(work / str(n), mutation)
-    with ThreadPoolExecutor(args.jobs) as pool:
+    futures: list[Future] = []
+
+    def so_far() -> str:
+        ended = sum(map(Future.done, futures))
+        return f"mutate: {ended} of {len(futures)} runs of the tests have ended after {time.monotonic() - begun:.0f} s"
+
+    with heartbeat(so_far), ThreadPoolExecutor(args.jobs) as pool:
         untouched = pool.submit(try_out, None)
         results = [(each, pool.submit(try_out, each)) for each in chosen]
+        futures += [untouched, *(result for _, result in results)]
         if noticed := untouched.result()[0]:
             pool.shutdown(cancel_futures=True)
             raise cli.UserError(f"without any mutation {noticed} fails; mend that first")

@@ -13,21 +13,20 @@ of the mean difference.
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from host import cli, dataset, oracle
 from host.config import PRESETS, SEGMENT, configure, prepare
 from host.engine import FixedLearner, FloatLearner, executor
+from host.heartbeat import heartbeat
 
 TOLERANCE = 0.01  # what the means may differ by
 
 
-def compare(data: dataset.Dataset, preset: str, seeds: int, quiet: bool = True) -> dict[str, Any]:
+def compare(data: dataset.Dataset, preset: str, seeds: int) -> dict[str, Any]:
     """Train seeds 1..seeds of a preset on all of `data`, both ways, and test; return accuracies and statistics."""
     configs = [configure(data, preset, seed, epochs=1) for seed in range(1, seeds + 1)]
     data = prepare(data, configs[0])
@@ -35,8 +34,9 @@ def compare(data: dataset.Dataset, preset: str, seeds: int, quiet: bool = True) 
     fixed = [FixedLearner(config.lattice(**executor("numba"))) for config in configs]
     starts = [FloatLearner(config) for config in configs]
     params = np.stack([start.params() for start in starts])
-    with tqdm(total=configs[0].images, unit="img", desc=preset, file=sys.stderr, disable=quiet) as bar:
-        for step in range(0, configs[0].images, SEGMENT):
+    images, step, phase = configs[0].images, 0, "training"
+    with heartbeat(lambda: f"parity: {preset}, {phase}, {step:,} of {images:,} images"):
+        for step in range(0, images, SEGMENT):
             which = orders[:, step : step + SEGMENT]
             for learner, config, now in zip(fixed, configs, which, strict=True):
                 learner.set_rates(config, step)
@@ -46,10 +46,10 @@ def compare(data: dataset.Dataset, preset: str, seeds: int, quiet: bool = True) 
                 params, data.train_images, data.train_labels, (rate_w, rate_b, rate_l),
                 gain=starts[0].gain, order=which, bounds=starts[0].bounds,
             )  # fmt: skip
-            bar.update(which.shape[1])
-    test = data.test_images, data.test_labels
-    exact = np.asarray(oracle.evaluate(params, *test, gain=starts[0].gain))
-    return summary(preset, [learner.evaluate(*test) for learner in fixed], exact.tolist())
+        step, phase = images, "testing"
+        test = data.test_images, data.test_labels
+        exact = np.asarray(oracle.evaluate(params, *test, gain=starts[0].gain))
+        return summary(preset, [learner.evaluate(*test) for learner in fixed], exact.tolist())
 
 
 def summary(preset: str, fixed: Sequence[float], exact: Sequence[float]) -> dict[str, Any]:
@@ -86,18 +86,16 @@ def table(found: dict[str, Any]) -> str:
 def main() -> int:
     parser = cli.Parser("python -m tools.parity", __doc__)
     parser.add_argument("--preset", action="append", choices=PRESETS, help="may be repeated (default: all presets)")
-    parser.add_argument("--seeds", type=int, default=5, help="train seeds 1 to this one (default: 5)")
+    parser.option("--seeds", default=5, lowest=1, help="train seeds 1 to this one (default: 5)")
     parser.add_argument("--images", type=int, default=5000, help="train on the first so many images (default: 5000)")
     parser.add_argument("--test-images", type=int, help="test on the first so many images (default: all)")
     parser.add_argument("--data", help="directory with the four MNIST files, plain or .gz (default: bundled digits)")
     parser.add_argument("--json", action="store_true", help="print the tables as one JSON object on stdout")
     args = parser.parse_args()
-    if args.seeds < 1:
-        raise cli.UserError(f"--seeds {args.seeds}: choose at least 1")
-    data = dataset.load(args.data).limited(args.images, args.test_images)
+    data = dataset.load(args.data).limited(args.images, args.test_images, ("--images", "--test-images"))
     found = []
     for preset in args.preset or PRESETS:
-        found.append(compare(data, preset, args.seeds, quiet=not sys.stderr.isatty()))
+        found.append(compare(data, preset, args.seeds))
         if not args.json:
             print(table(found[-1]), flush=True)
     if args.json:

@@ -13,6 +13,8 @@ With --pty the faults come from the seed too, but when they come depends on the 
 """
 
 import contextlib
+import functools
+import gc
 import json
 import os
 import struct
@@ -22,7 +24,7 @@ import time
 import traceback
 import types
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
 from pathlib import Path
@@ -35,7 +37,8 @@ import host.run
 from firmware import storage, wire
 from fixedpoint.lattice import words
 from host import cli
-from host.scratch import Scratch
+from host.heartbeat import heartbeat
+from host.scratch import Scratch, place
 from host.serialport import SerialTransport
 from host.sim import ARCHITECTURES, SimBoard
 from tools.faults.changed import changed, segments
@@ -47,7 +50,6 @@ from tools.faults.world import Killed
 IN_PROCESS, THROUGH_PTY = 1_000_000, 10_000  # faults, unless told otherwise
 PER_RUN = {False: 1500, True: 300}  # at the most: a run must come to its end, too
 PATIENCE = 180.0  # seconds for a chunk of images, and for the rest of a run without faults, through a pty
-REPORT = 10.0  # seconds between two lines of progress
 
 # A board whose flash is slow enough to be cut off in the midst of a checkpoint, and tears a write in two.
 SLOW_FLASH = """
@@ -152,6 +154,10 @@ class Pty:
     def faults(self) -> Counter[str]:
         """All that was injected so far."""
         return self.counts + self.injector.counts
+
+    def since(self, before: int) -> int:
+        """How many more than `before`, as another thread may ask."""
+        return sum(sum(list(counts.values())) for counts in (self.counts, self.injector.counts)) - before
 
     def finished(self) -> None:
         """The run has ended: nothing was found in its checkpoints?"""
@@ -286,7 +292,8 @@ class Total:
     """What has been done so far."""
 
     def __init__(self, wanted: int):
-        self.wanted, self.begun, self.told = wanted, time.monotonic(), time.monotonic()
+        self.wanted, self.begun = wanted, time.monotonic()
+        self.under_way: Callable[[], int] = lambda: 0  # faults of the run that has not ended yet
         self.counts: Counter[str] = Counter()
         self.paths: Counter[str] = Counter()
         self.runs = self.steps = 0
@@ -298,16 +305,19 @@ class Total:
         self.paths += story.statistics
         self.runs += 1
         self.steps += story.golden.total
-        if time.monotonic() > self.told + REPORT:
-            self.told = time.monotonic()
-            rate = self.faults / (self.told - self.begun)
-            print(f"{self.faults:>9,} of {self.wanted:,} faults, {rate:,.0f} a second, {self.runs:,} runs of"
-                  f" {self.steps:,} steps, none lost, none doubled", file=sys.stderr, flush=True)  # fmt: skip
+
+    def so_far(self) -> str:
+        """For somebody who waits."""
+        faults = self.faults + self.under_way()
+        return (
+            f"{faults:>9,} of {self.wanted:,} faults, {faults / (time.monotonic() - self.begun):,.0f} a second,"
+            f" {self.runs:,} runs of {self.steps:,} steps, none lost, none doubled"
+        )
 
     @property
     def faults(self) -> int:
         """Faults injected so far."""
-        return self.counts.total()
+        return sum(list(self.counts.values()))  # a copy: the heartbeat asks from another thread
 
     def as_dict(self) -> dict[str, object]:
         """For --json."""
@@ -323,6 +333,7 @@ class Total:
 
 def in_process(seed: int, total: Total, status: cli.Interrupt) -> int | None:
     """Runs of consecutive seeds in virtual time; return the seed of one that fails."""
+    gc.freeze()  # else each gc.collect() of a board walks through all that was imported
     while total.faults < total.wanted and not status.requested:
         try:
             story = play(seed, PER_RUN[False])
@@ -346,6 +357,7 @@ def through_pty(seed: int, total: Total, status: cli.Interrupt, arch: str | None
             while total.faults < total.wanted and not status.requested:
                 random = Random(seed)
                 before, paths = stage.faults(), Counter(stage.paths)
+                total.under_way = functools.partial(stage.since, before.total())
                 stage.golden = small(seed, 40, 6, (6, 4, 8), 2, random.choice((8, 4, 1)))
                 stage.stormy(random.choice((0.05, 0.1, 0.2, 0.3)))
                 largest = wire.HEADER + random.choice((6, 12, 24, 200))
@@ -358,6 +370,7 @@ def through_pty(seed: int, total: Total, status: cli.Interrupt, arch: str | None
                 except Exception:
                     traceback.print_exc()
                     return seed
+                total.under_way = lambda: 0
                 total.add(story, stage.faults() - before, stage.paths - paths)
                 seed += 1
     return None
@@ -365,22 +378,19 @@ def through_pty(seed: int, total: Total, status: cli.Interrupt, arch: str | None
 
 def main() -> int:
     parser = cli.Parser("python -m tools.soak", __doc__)
-    parser.add_argument("--faults", type=int, help=f"faults to inject (default: {IN_PROCESS:,}; with --pty"
-                        f" {THROUGH_PTY:,})")  # fmt: skip
+    in_process_only = cli.Case("a soak in process", lambda args: not args.pty, "add --pty")
+    parser.option("--faults", lowest=1, help=f"faults to inject (default: {IN_PROCESS:,}; with --pty {THROUGH_PTY:,})")
     parser.add_argument("--seed", type=int, default=1, help="of the first run; the next ones have the following"
                         " (default: 1)")  # fmt: skip
     parser.add_argument("--pty", action="store_true", help="through a real pseudo-terminal to a real MicroPython")
-    parser.add_argument("--arch", choices=ARCHITECTURES, help="the board's machine, with --pty (default: x64; i386 and"
-                        " armhf are 32-bit machines; cpython is the stand-in)")  # fmt: skip
+    parser.option("--arch", choices=ARCHITECTURES, useless=(in_process_only,), help="the board's machine, with --pty"
+                  " (default: x64; i386 and armhf are 32-bit machines; cpython is the stand-in)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the counts as one JSON object on stdout")
     args = parser.parse_args()
-    if args.arch and not args.pty:
-        raise cli.UserError("--arch is the machine behind the pseudo-terminal; add --pty")
     wanted = args.faults if args.faults is not None else THROUGH_PTY if args.pty else IN_PROCESS
-    if wanted < 1:
-        raise cli.UserError(f"--faults {wanted}: choose at least 1")
+    place()  # a run without one would count as a failure of the code under test
     total = Total(wanted)
-    with cli.Interrupt() as status:
+    with cli.Interrupt() as status, heartbeat(total.so_far):
         failed = through_pty(args.seed, total, status, args.arch) if args.pty else in_process(args.seed, total, status)
     answer = total.as_dict()
     if args.json:

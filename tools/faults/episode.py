@@ -1,6 +1,5 @@
 """A run of a small lattice in a world of faults, from its start to its end."""
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from math import inf
@@ -15,6 +14,7 @@ from firmware import wire
 from host.cli import UserError
 from host.link import ANSWER, BoardReset, Link, LinkLost, Transport
 from host.run import Run, RunDirectory
+from host.scratch import Scratch
 from tools.faults.golden import Golden, GoldenTwin, Violation, small
 from tools.faults.world import Killed, World
 
@@ -232,8 +232,8 @@ def episode(seed: int, directory: Path, storm: bool = True) -> Episode:
 
 def play(seed: int, faults: int, storm: bool = True) -> Episode:
     """Run the episode of a seed to its end, with so many faults at the most. Raises Violation."""
-    with tempfile.TemporaryDirectory(prefix="shoreline-faults-") as name:
-        story = episode(seed, Path(name), storm)
+    with Scratch("faults") as directory:
+        story = episode(seed, directory, storm)
         assert isinstance(story.world, World)
         with story.world.entered():
             story.to_end(faults if storm else 0)

@@ -1,0 +1,162 @@
+"""The options that host.simulate and host.stream have in common; the configuration, data and directory they lead to."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from host import cli, dataset
+from host.config import OPTIONS, PIXEL_BITS, PRESETS, Config, configure, prepare
+from host.run import CHECKPOINT, CONFIG, Checkpoint, RunDirectory
+
+EPOCHS = {"host.simulate": 10, "host.stream": 1}  # defaults
+EVALUATE = cli.Case("--evaluate", lambda args: args.evaluate is not None)
+
+
+def add_run_options(parser: cli.Parser, command: str) -> None:
+    """The options of a run, and --evaluate. What was not given is None: open_run() fills it in."""
+    training = (EVALUATE,)
+    own, other = (f"{EPOCHS[command]}", next(f"{name}'s is {n}" for name, n in EPOCHS.items() if name != command))
+    parser.option(
+        "--preset",
+        choices=PRESETS,
+        useless=training,
+        help="; ".join(f"{name}: {preset.about}" for name, preset in PRESETS.items()) + " (default: critical)",
+    )
+    parser.option(
+        "--rows", type=int, useless=training, help="lattice rows: the central pixels of each image row (default: all)"
+    )
+    parser.option("--cols", type=int, useless=training, help="lattice columns, one per class at least (default: 10)")
+    parser.option(
+        "--epochs",
+        type=int,
+        useless=training,
+        help=f"passes over the training images (default: {own}; {other}, and with the same --epochs both end in the"
+        " same digest)",
+    )
+    parser.option("--limit", type=int, useless=training, help="train on the first so many images (default: all)")
+    parser.option("--test-limit", type=int, help="test on the first so many images (default: all)")
+    parser.option(
+        "--seed",
+        lowest=0,
+        useless=training,
+        help="of the initial parameters and the order of the images (default: 1)",
+    )
+    parser.option("--pixel-bits", type=int, choices=PIXEL_BITS, useless=training, help="bits per pixel (default: 8)")
+    parser.option(
+        "--data",
+        help="directory with the four MNIST files, plain or .gz (default: bundled digits;"
+        " python -m host.dataset --fetch DIR gets them)",
+    )
+    parser.option(
+        "--run-dir", type=Path, useless=training, help="directory for this run (default: a new one under runs/)"
+    )
+    parser.option(
+        "--resume",
+        action="store_true",
+        useless=training,
+        help="go on with the run in --run-dir; its config.json has all other options",
+    )
+    parser.option("--evaluate", type=Path, metavar=CHECKPOINT, help="only test a checkpoint, do not train")
+    parser.option("--json", action="store_true", help="print the result as one JSON object on stdout")
+
+
+def epochs_note(args: argparse.Namespace, command: str) -> str:
+    """Why a run has so many epochs, if its user did not say: the two commands differ there, and in nothing else."""
+    if args.resume or args.epochs is not None:
+        return ""
+    other, epochs = next((name, n) for name, n in EPOCHS.items() if name != command)
+    return f" ({command}'s default; {other}'s is {epochs}, and the same --epochs give the same digest)"
+
+
+def open_run(
+    args: argparse.Namespace, command: str, engine: str | None
+) -> tuple[Config, dataset.Dataset, Callable[[], RunDirectory]]:
+    """Configuration, data as the lattice sees it, and what makes or opens the run directory. Raises UserError.
+
+    engine: float for the float64 oracle, None if the user does not mind. With --resume the run itself knows better, and
+    an option that was given must not contradict it.
+    """
+    wanted: dict[str, Any] = {
+        "preset": args.preset,
+        "rows": args.rows,
+        "cols": args.cols,
+        "epochs": args.epochs,
+        "images": args.limit,
+        "test_images": args.test_limit,
+        "seed": args.seed,
+        "pixel_bits": args.pixel_bits,
+        "arithmetic": engine and ("float" if engine == "float" else "fixed"),
+    }
+    source = args.data and str(Path(args.data).absolute())
+    if args.resume:
+        if args.run_dir is None:
+            raise cli.UserError("--resume needs the run to go on with; add --run-dir DIR")
+        stored = RunDirectory.stored(args.run_dir)
+        wanted = recall(args.run_dir, stored, wanted)
+        source = source or _text_or_none(stored.get("source"))
+    else:
+        defaults = {"preset": "critical", "epochs": EPOCHS[command], "seed": 1, "pixel_bits": 8, "arithmetic": "fixed"}
+        wanted |= {field: value for field, value in defaults.items() if wanted[field] is None}
+    images, test_images = wanted.pop("images"), wanted.pop("test_images")
+    try:
+        data = dataset.load(source).limited(images, test_images)
+        config = configure(data, **wanted)
+    except cli.UserError as error:
+        if not args.resume:
+            raise
+        raise cli.UserError(
+            f"the run in {args.run_dir} needs what is not there: {error}; name its data with --data"
+        ) from error
+    if args.run_dir and not args.resume:
+        RunDirectory.check_new(args.run_dir)
+
+    def begin() -> RunDirectory:
+        path = args.run_dir or RunDirectory.unused(config.preset, config.seed)
+        return RunDirectory(path, config, args.resume, source)
+
+    return config, prepare(data, config), begin
+
+
+def _text_or_none(found: object) -> str | None:
+    return found if isinstance(found, str) else None
+
+
+def recall(path: Path, stored: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """What `stored`, a config.json, says about the fields in `given`, which are None or must be the same.
+
+    Raises UserError, with the options' names.
+    """
+    found = {field: stored.get(field) for field in given}
+    kinds = {"preset": str, "arithmetic": str}
+    for field, value in found.items():
+        if type(value) is not kinds.get(field, int):
+            raise cli.UserError(f"{path / CONFIG} is damaged ({field} is missing or wrong); restore it, or start anew"
+                                " elsewhere")  # fmt: skip
+        if given[field] not in (None, value):
+            option = OPTIONS[field]
+            if field == "arithmetic":
+                raise cli.UserError(
+                    f"the run in {path} computes in {'float64' if value == 'float' else 'integers'}; leave {option}"
+                    " out, or start another run with another --run-dir"
+                )
+            fixed = " (the length of a run is fixed as it begins)" if field == "epochs" else ""
+            raise cli.UserError(
+                f"{option} {given[field]}: the run in {path} was begun with {option} {str(value)[:80]}{fixed}; leave"
+                f" {option} out, or start another run with another --run-dir"
+            )
+    return found
+
+
+def open_checkpoint(args: argparse.Namespace) -> tuple[Checkpoint, Config, dataset.Dataset]:
+    """The checkpoint of --evaluate, its run's configuration, and the data as that run saw it."""
+    saved = Checkpoint.read(args.evaluate)
+    config = Config.from_dict(saved.config)
+    data = dataset.load(args.data).limited(None, args.test_limit)
+    steps, width = data.test_images.shape[1:]
+    if steps != config.steps or width < config.rows:
+        raise cli.UserError(
+            f"{args.evaluate} needs images of {config.steps} rows with {config.rows} pixels at least, and these have"
+            f" {steps} with {width}; name the right ones with --data"
+        )
+    return saved, config, prepare(data, config)

@@ -1,0 +1,233 @@
+"""What a run says: a line before it, its progress on stderr, and its result, the only thing on stdout.
+
+On a terminal progress is a bar, elsewhere a line every EVERY seconds; both say the same. A result is an aligned block
+with a title, or with --json one JSON object; both have the same fields in the same order, whatever was done by whom.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tqdm import tqdm
+
+from host import cli
+from host.config import Config
+from host.dataset import Dataset
+from host.run import Checkpoint, Learner, Progress, Run, examine
+
+EVERY = 10.0  # seconds between two lines
+REDRAW = 0.2  # between two states of the bar
+# What a board's time is reckoned from before its first image; a run's progress shows what it really takes.
+# A training image of 28 steps on 28 x 10 cells, an RP2040 at 125 MHz, the link included: tools.cost counts 0.087 s, and
+# a board that was emulated as a whole took 1.3 times what was counted.
+BOARD_SECONDS = 0.114
+BOARD_CELL_STEPS = 28 * 10 * 28
+TEST_SHARE = 0.4  # of a training image's time is a test image's: the link, and one sweep forward
+
+# The fields of a result: what the block calls them, and how it writes them. Others are written as they are called.
+FIELDS = {
+    "test_accuracy": ("test accuracy", "{:.4f}"),
+    "train_accuracy": ("training accuracy", "{:.4f} (last epoch, before each image's own step)"),
+    "images": ("training images", "{}"),
+    "test_images": ("test images", "{}"),
+    "epochs": ("epochs", "{}"),
+    "steps": ("training steps", "{}"),
+    "seed": ("seed", "{}"),
+    "digest": ("digest", "{}"),
+    "images_per_second": ("images per second", "{:.1f} (training, last epoch)"),
+    "run_dir": ("run directory", "{}"),
+    "checkpoint": ("checkpoint", "{}"),
+    "bytes_per_image": ("bytes per image", "{} (to the board)"),
+    "retransmitted_frames": ("frames sent again", "{}"),
+    "timeouts": ("time-outs", "{}"),
+    "reconnects": ("reconnects", "{}"),
+    "board_waiting_share": ("board waits for data", "{:.1%} of its time"),
+    "board_ms_per_step": ("board's last step", "{} ms"),
+    "board_free_heap": ("board's free heap", "{} bytes"),
+    "twin_checks": ("twin", "all {} results were equal: digest and prediction after every image"),
+}
+
+
+def say(text: str) -> None:
+    """A line on stderr, above the bar if there is one."""
+    tqdm.write(text, file=sys.stderr)
+
+
+def show(title: str, result: dict[str, Any], as_json: bool) -> None:
+    """Print a result on stdout."""
+    if as_json:
+        print(json.dumps(result))
+        return
+    print(title)
+    for name, value in result.items():
+        label, form = FIELDS.get(name, (name.replace("_", " "), "{}"))
+        print(f"  {label:<22}{form.format(value)}")
+
+
+def trained(run: Run) -> dict[str, Any]:
+    """The result of a run that has come to its end."""
+    last = run.epochs[-1]
+    return {
+        "test_accuracy": last["test_accuracy"],
+        "train_accuracy": last["train_accuracy"],
+        "images": run.config.images,
+        "test_images": run.config.test_images,
+        "epochs": len(run.epochs),
+        "steps": run.step,
+        "seed": run.config.seed,
+        "digest": last["digest"],
+        "images_per_second": last["images_per_second"],
+        "run_dir": str(run.directory.path),
+    }
+
+
+def tested(
+    path: object, learner: Learner, saved: Checkpoint, data: Dataset, part: int, status: cli.Interrupt
+) -> dict[str, Any]:
+    """The result of testing a checkpoint's parameters, so many images at a time. Raises KeyboardInterrupt."""
+    learner.load(saved.params, saved.step)
+    config, count, hits = Config.from_dict(saved.config), len(data.test_labels), 0
+    say(f"{count} test images; {shape(config)}; {path}")
+    with Meter() as meter:
+        for seen, hits in examine(learner, data, part):
+            meter.tell(Progress(1, 1, 0, 0, 0, count, seen, hits))
+            if status.requested:
+                raise KeyboardInterrupt
+    return {
+        "test_accuracy": round(hits / count, 6),
+        "images": config.images,
+        "test_images": count,
+        "epochs": len(saved.epochs),
+        "steps": saved.step,
+        "seed": config.seed,
+        "digest": learner.digest(),
+        "checkpoint": str(path),
+    }
+
+
+def shape(config: Config) -> str:
+    """The lattice, for people."""
+    return f"{config.rows}x{config.cols} cells, {config.steps} steps"
+
+
+def announce(run: Run, where: str, note: str, board: bool) -> None:
+    """The line before a run. note: why there are so many epochs. board: a real one, so that time is worth a word."""
+    config = run.config
+    passes = f"{config.images} images x {config.epochs} {'epoch' if config.epochs == 1 else 'epochs'}{note}"
+    parts = [f"{passes}, {config.test_images} test images", shape(config), where, str(run.directory.path)]
+    if run.step:
+        parts.append("complete" if run.complete else f"going on at step {run.step} of {config.total}")
+    if board and not run.complete:
+        tests = (config.epochs - len(run.epochs)) * config.test_images
+        each = BOARD_SECONDS * config.rows * config.cols * config.steps / BOARD_CELL_STEPS
+        parts.append(f"expect {duration(each * (config.total - run.step + TEST_SHARE * tests))} on an RP2040")
+    say("; ".join(parts))
+
+
+def duration(seconds: float) -> str:
+    """About how long, for people."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+class Meter:
+    """Shows how far a run is. extra() may add something to its text."""
+
+    def __init__(self, extra: Callable[[], str] = lambda: ""):
+        self.extra = extra
+        self.bar = tqdm(
+            bar_format="{desc} |{bar}|",
+            file=sys.stderr,
+            leave=False,
+            dynamic_ncols=True,
+            delay=REDRAW,  # no bar before there is something to say
+            disable=not sys.stderr.isatty(),
+        )
+        self.told = self.seen = time.monotonic()
+        self.before: Progress | None = None
+        self.done = {"training": 0, "testing": 0}
+        self.spent = {"training": 0.0, "testing": 0.0}
+
+    def __enter__(self) -> "Meter":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.bar.close()
+
+    def tell(self, now: Progress) -> None:
+        """Take note of the progress, and show it if it is time for that."""
+        clock = time.monotonic()
+        phase, before = "testing" if now.tested else "training", self.before
+        at = now.tested or now.image
+        same = before is not None and before.epoch == now.epoch and bool(before.tested) == bool(now.tested)
+        if same or phase == "testing":  # else it is not known how many images this one began after
+            self.done[phase] += at - ((before.tested or before.image) if before and same else 0)
+            self.spent[phase] += clock - self.seen
+        self.seen, self.before = clock, now
+        if clock - self.told < (EVERY if self.bar.disable else REDRAW):
+            return
+        self.told = clock
+        if self.bar.disable:
+            say(self.text(now))
+        else:
+            self.bar.total, self.bar.n = now.test_images if now.tested else now.images, at
+            self.bar.set_description_str(self.text(now))
+
+    def text(self, now: Progress) -> str:
+        """Progress in one line of less than 80 characters."""
+        if now.tested:
+            part = f"testing {now.tested}/{now.test_images}  right {now.hits / now.tested:.3f}"
+        else:
+            part = f"right {now.correct / now.image:.3f}  image {now.image}/{now.images}"
+        each = {phase: self.spent[phase] / done if done else 0 for phase, done in self.done.items()}
+        speed = each["testing" if now.tested else "training"]
+        rate = f"  {1 / speed:.1f}/s" if speed else ""
+        trains = (now.epochs - now.epoch) * now.images + now.images - now.image
+        tests = (now.epochs - now.epoch) * now.test_images + now.test_images - now.tested
+        left = trains * each["training"] + tests * (each["testing"] or TEST_SHARE * each["training"])
+        time_left = f"  {duration(left)} left" if speed else ""
+        epoch = f"epoch {now.epoch}/{now.epochs}  " if now.images else ""
+        return f"{epoch}{part}{rate}{time_left}{self.extra()}"
+
+
+def follow(
+    run: Run,
+    chunk: int,
+    status: cli.Interrupt,
+    again: str,
+    extra: Callable[[], str] = lambda: "",
+    standing: tuple[type[BaseException], ...] = (),
+) -> None:
+    """Train a run to its end, with its progress and a line per epoch; save on the first signal, and say how to go on.
+
+    again: the command that goes on. standing: exceptions that leave the learner where the run is, so that it is saved.
+    Raises KeyboardInterrupt, and what the run raises.
+    """
+    told = len(run.epochs)
+    try:
+        with Meter(extra) as meter:
+            for now in run.train(chunk):
+                meter.tell(now)
+                told = _tell(run, told)
+                if status.requested:
+                    run.save()
+                    raise KeyboardInterrupt
+        _tell(run, told)
+    except BaseException as error:
+        if isinstance(error, standing):
+            run.save()
+        if run.saved is not None:
+            say(f"saved {run.directory.checkpoint_path} at step {run.saved}; go on with: {again}")
+        raise
+
+
+def _tell(run: Run, told: int) -> int:
+    for epoch in run.epochs[told:]:
+        say(
+            "epoch {epoch:>3}  train {train_accuracy:.4f}  test {test_accuracy:.4f}"
+            "  {images_per_second:>8.1f} images/s  digest {digest}".format(**epoch)
+        )
+    return len(run.epochs)

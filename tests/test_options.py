@@ -1,0 +1,206 @@
+"""Options: what each may be, when it counts for nothing, and that a run that is resumed knows its own."""
+
+import json
+import os
+import struct
+from pathlib import Path
+
+import pytest
+
+from host import cli, dataset, simulate, stream
+
+SMALL = ("--rows", 6, "--limit", 60, "--test-limit", 20)
+VALUES = {
+    "--preset": ["article"],
+    "--rows": [6],
+    "--cols": [12],
+    "--epochs": [2],
+    "--limit": [50],
+    "--test-limit": [19],
+    "--seed": [2],
+    "--pixel-bits": [4],
+    "--engine": ["float"],
+}
+
+
+def assert_refused(answer: tuple[int, str, str], *parts: str) -> None:
+    """Exit code 2, and one line on stderr, which has these parts."""
+    code, out, err = answer
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ") and err.count("\n") == 1, err
+    for part in parts:
+        assert part in err, err
+
+
+def snapshot(directory: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in sorted(directory.rglob("*")) if p.is_file()}
+
+
+# --- what an option may be
+
+
+@pytest.mark.parametrize(
+    "options, said",
+    [
+        (("--cols", "65"), "--cols 65: choose 10 to 64"),
+        (("--cols", "9"), "--cols 9: choose 10 to 64"),
+        (("--rows", "0"), "--rows 0: choose 1 to 28"),
+        (("--rows", "29"), "--rows 29: choose 1 to 28"),
+        (("--epochs", "0"), "--epochs 0: choose 1 to 214748"),
+        (("--limit", "-3"), "--limit -3: choose 1 to 5000"),
+        (("--limit", "0"), "--limit 0: choose 1 to 5000"),
+        (("--test-limit", "1001"), "--test-limit 1001: choose 1 to 1000"),
+        (("--seed", "-1"), "--seed -1: choose 0 to 2147483647"),
+        (("--baud", "-1"), "--baud -1: choose 1 to 2147483647"),
+        (("--baud", "0"), "--baud 0: choose 1 to 2147483647"),
+        (("--baud", "fast"), "--baud fast: choose a whole number from 1 to 2147483647"),
+    ],
+)
+def test_a_number_out_of_range_names_option_value_and_range(answer, tmp_path, options, said):
+    assert_refused(answer(stream.main, *options), said)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", [simulate, stream])
+def test_evaluate_refuses_every_option_that_only_training_uses(answer, tmp_path, command):
+    for flag, values in VALUES.items():
+        if flag in ("--engine", "--test-limit"):
+            continue
+        assert_refused(
+            answer(command.main, "--evaluate", "none.npz", flag, *values), f"{flag} counts for nothing with --evaluate"
+        )
+    for flag in ("--resume", "--run-dir=r"):
+        assert_refused(answer(command.main, "--evaluate", "none.npz", flag), flag.split("=")[0], "--evaluate")
+    assert_refused(answer(stream.main, "--evaluate", "none.npz", "--twin"), "--twin", "--evaluate")
+    assert not list(tmp_path.iterdir())
+    # These count.
+    assert_refused(answer(command.main, "--evaluate", "none.npz", "--test-limit", 5), "there is no checkpoint none.npz")
+    assert_refused(answer(command.main, "--evaluate", "none.npz", "--data", "x"), "there is no checkpoint none.npz")
+
+
+@pytest.mark.parametrize("flag", ["--install", "--replace", "--exit"])
+@pytest.mark.parametrize("port", [(), ("--port", "sim")])
+def test_what_only_a_real_board_needs_is_refused_for_the_simulated_one(answer, tmp_path, flag, port):
+    assert_refused(answer(stream.main, flag, *port), flag, "the simulated board", "with --port")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("port", ["/dev/none", "auto", "socket://127.0.0.1:1"])
+def test_the_machine_of_a_simulated_board_is_refused_for_a_real_one(answer, tmp_path, port):
+    assert_refused(answer(stream.main, "--port", port, "--sim-arch", "x64"), "--sim-arch", "--port")
+    assert not list(tmp_path.iterdir())
+
+
+def test_defaults_are_no_options_that_were_given():
+    case = cli.Case("--b", lambda args: args.b)
+    parser = cli.Parser("x", None)
+    parser.option("--a", lowest=0, default=7, useless=(case,), help="a number")
+    parser.option("--b", action="store_true", help="a mode")
+    parser.option("--c", help="a text")
+    assert vars(parser.parse_args(["--b"])) == {"a": 7, "b": True, "c": None, "given": {"b"}}
+    assert vars(parser.parse_args(["--a", "7"])) == {"a": 7, "b": False, "c": None, "given": {"a"}}
+    with pytest.raises(cli.UserError, match="--a counts for nothing with --b"):
+        parser.parse_args(["--b", "--a", "7"])  # although it is the default
+
+
+@pytest.mark.parametrize("args", [["--show", "--mirror", "x"], ["--fetch", "x", "--data", "y"]])
+def test_dataset_refuses_what_counts_for_nothing(answer, args):
+    assert_refused(answer(dataset.main, *args), *[arg for arg in args if arg.startswith("--")])
+
+
+# --- --resume
+
+
+@pytest.fixture
+def stopped(answer, tmp_path, monkeypatch):
+    """stopped(options) is a run in r that Ctrl-C has stopped, and the answer of the same run that nobody stopped."""
+
+    def make(*options: object) -> dict:
+        whole = answer(simulate.main, *options, "--run-dir", "whole", "--json")
+        assert whole[0] == 0, whole[2]
+        with monkeypatch.context() as patch:
+            patch.setattr("host.cli.Interrupt.requested", True)
+            assert answer(simulate.main, *options, "--run-dir", "r")[0] == 130
+        return json.loads(whole[1])
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (),
+        ("--preset", "article", "--seed", 3, "--cols", 11),
+        ("--pixel-bits", 4, "--epochs", 2),
+        ("--engine", "float"),
+        ("--engine", "python"),
+    ],
+    ids=str,
+)
+def test_resume_needs_the_run_directory_only(answer, stopped, options):
+    whole = stopped(*SMALL, "--epochs", 3, *options)
+    code, out, err = answer(simulate.main, "--run-dir", "r", "--resume", "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    for name in whole.keys() - {"run_dir", "images_per_second"}:
+        assert found[name] == whole[name]
+
+
+def test_options_that_say_the_same_again_are_welcome(answer, stopped):
+    options = (*SMALL, "--epochs", 2, "--seed", 5, "--preset", "critical", "--pixel-bits", 8, "--engine", "numba")
+    whole = stopped(*options)
+    code, out, _ = answer(simulate.main, *options, "--run-dir", "r", "--resume", "--json")
+    assert code == 0 and json.loads(out)["digest"] == whole["digest"]
+
+
+def test_options_that_contradict_the_run_are_named_as_options(answer, stopped, tmp_path):
+    stopped(*SMALL, "--epochs", 3)
+    before = snapshot(tmp_path)
+    assert len(before) == 6
+    for flag, values in VALUES.items():
+        if flag == "--rows":
+            values = [7]
+        refused = answer(simulate.main, "--run-dir", "r", "--resume", flag, *values)
+        assert_refused(refused, flag, "the run in r", f"leave {flag} out")
+        for field in ("images", "pixel_bits", "arithmetic"):
+            assert field not in refused[2]
+    assert snapshot(tmp_path) == before
+
+
+def test_data_are_found_again_where_they_were(answer, stopped, tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    digits = dataset.load().limited(40, 20)
+    for name, key in zip(dataset.CHECKSUMS, dataset.ARRAYS, strict=True):
+        array = getattr(digits, key)
+        header = bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape)
+        (folder / name).write_bytes(header + array.tobytes())
+    whole = stopped("--data", "data", "--epochs", 2)
+    (tmp_path / "elsewhere").mkdir()
+    os.chdir(tmp_path / "elsewhere")
+    code, out, err = answer(simulate.main, "--run-dir", tmp_path / "r", "--resume", "--json")
+    assert code == 0, err
+    assert json.loads(out)["digest"] == whole["digest"]
+    folder.rename(tmp_path / "moved")
+    assert_refused(answer(simulate.main, "--run-dir", tmp_path / "r", "--resume"), "name its data with --data")
+    moved = answer(simulate.main, "--run-dir", tmp_path / "r", "--resume", "--json", "--data", tmp_path / "moved")
+    assert moved[0] == 0
+
+
+def test_runs_of_earlier_versions_that_did_not_keep_where_their_data_were(answer, stopped, tmp_path):
+    whole = stopped(*SMALL, "--epochs", 2)
+    path = tmp_path / "r/config.json"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "source"}))
+    code, out, _ = answer(simulate.main, "--run-dir", "r", "--resume", "--json")
+    assert code == 0 and json.loads(out)["digest"] == whole["digest"]
+
+
+@pytest.mark.parametrize("options", [(), ("--run-dir", "r")])
+def test_a_port_that_is_not_there_leaves_no_run_directory_behind(answer, tmp_path, options):
+    assert_refused(answer(stream.main, "--port", "/dev/shoreline-none", *SMALL, *options), "/dev/shoreline-none")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_board_does_not_take_up_a_run_of_the_oracle(answer, stopped):
+    stopped(*SMALL, "--engine", "float", "--epochs", 2)
+    assert_refused(answer(stream.main, "--run-dir", "r", "--resume"), "float64 oracle", "use host.simulate")
