@@ -96,8 +96,8 @@ def train(args: argparse.Namespace) -> None:
     fixed_only(config, args.run_dir)
 
     def work(learner: BoardLearner, status: cli.Interrupt) -> dict[str, object]:
-        if not args.resume:
-            learner.ready(opened=False)  # a board that is not there leaves no run directory behind
+        if not args.resume:  # a board that is not there, or refuses, shall leave no directory behind
+            learner.ready(opened=not (args.run_dir and args.run_dir.exists()))
         run = Run(config, data, learner, begin())
         directory = run.directory.path
         learner.directory = directory

@@ -9,6 +9,7 @@ from host.config import Config, configure
 from host.dataset import Dataset, load
 from host.link import LinkLost
 
+END = 300.0  # seconds: no script takes so long
 Answers = Iterable[tuple[float, bytes | str]]  # seconds after the question, and the body of a frame, or a text
 
 
@@ -55,6 +56,7 @@ class Line:
     def sleep(self, seconds: float) -> None:
         """Let time pass."""
         self.now += seconds
+        assert self.now < END, "the host waits for ever"
 
     def times(self, kind: int) -> list[float]:
         """When frames of this kind came."""
@@ -72,6 +74,7 @@ class Line:
 
     def read(self, timeout: float) -> bytes:
         """As Transport.read, in naps as those of host.serialport."""
+        assert self.now < END, "the host waits for ever"
         until = self.now + min(timeout, 0.1)
         at = self.coming[0][0] if self.coming else inf
         if self.fail and max(self.now, self.fail[0]) <= min(at, until):

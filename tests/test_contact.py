@@ -246,7 +246,10 @@ def test_parameters_that_were_read_are_saved_even_if_the_board_does_not_say_that
 
     play.line.answers = answers
     begun = play.line.now
-    assert play.learner.params().size == words
+    try:
+        assert play.learner.params().size == words
+    except link.Gone:
+        pytest.fail("nothing is saved")
     assert play.learner.known[1] == 0 and play.learner.known[0] is not None
     assert play.line.now - begun < 1.5
 

@@ -111,7 +111,9 @@ def test_packages_are_doors_and_rooms_have_no_rooms():
     for package in PACKAGES:
         for path in sources(package):
             assert len(path.relative_to(ROOT).parts) <= 3, f"{path.relative_to(ROOT)} is a room in a room"
-            assert path.name != "__init__.py" or not packages(path), f"{path.relative_to(ROOT)} imports something"
+            ours = {name for _, name in imports(path) if name.split(".")[0] in PACKAGES}
+            rooms = ours - {"host"}  # which hears Ctrl-C from there on
+            assert path.name != "__init__.py" or not rooms, f"{path.relative_to(ROOT)} imports {rooms}"
 
 
 def test_packages_of_the_distribution_are_the_ones_there_are():

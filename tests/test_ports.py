@@ -66,8 +66,8 @@ def test_a_socket_that_is_closed_at_once_is_an_error_within_some_patience(comman
     assert code == cli.EXIT_USER_ERROR
     assert time.monotonic() - begun < SECONDS
     lines = err.splitlines()
-    assert len(lines) == 2 and "waiting for the board" in lines[0]
-    assert re.match(r"error: no firmware answered: the other end of socket://\S+ has closed the connection", lines[1])
+    assert sum("waiting for the board" in line for line in lines) == 1
+    assert re.match(r"error: no firmware answered: the other end of socket://\S+ has closed the connection", lines[-1])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -76,7 +76,7 @@ def test_a_port_that_is_not_there_leaves_no_run_directory_behind(command, tmp_pa
     for named in ([], ["--run-dir", tmp_path / "run"]):
         code, _, err = command("--port", port, *RUN, *named)
         assert list(tmp_path.iterdir()) == []
-        assert code == cli.EXIT_USER_ERROR and err.startswith("error: ")
+        assert code == cli.EXIT_USER_ERROR and err.splitlines()[-1].startswith("error: ")
 
 
 def test_a_busy_port_and_a_silent_one_leave_no_run_directory_behind(command, tmp_path) -> None:

@@ -1,4 +1,4 @@
-"""Simulated boards whose process is killed, stopped, or ends; and Ctrl-C meanwhile."""
+"""Simulated boards that are killed, stopped, end, or refuse; and Ctrl-C meanwhile."""
 
 import json
 import os
@@ -195,6 +195,14 @@ def test_a_simulated_board_whose_program_ends_says_so_and_is_no_port_to_install_
     assert code == cli.EXIT_USER_ERROR
     last = err.splitlines()[-1]
     assert "the simulated board does not run any more" in last and "ImportError" in last and "--install" not in last
+
+
+def test_a_board_that_refuses_leaves_no_run_directory_behind(monkeypatch, command, tmp_path) -> None:
+    monkeypatch.setattr(sim, "MAIN", "import firmware.main\nfirmware.main.main(golden=1)\n")
+    for named in ([], ["--run-dir", tmp_path / "run"]):
+        code, _, err = command(*RUN, *named)
+        assert list(tmp_path.iterdir()) == []
+        assert code == cli.EXIT_USER_ERROR and "self-test failed" in err.splitlines()[-1]
 
 
 def test_any_simulated_board_that_is_killed_is_started_again_on_its_flash() -> None:
