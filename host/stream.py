@@ -12,7 +12,6 @@ on stdout, all else on stderr. Examples:
 
 import argparse
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,19 +64,16 @@ def connected(
     """
     status = cli.Interrupt()
 
-    def say(text: str) -> None:
-        print(text, file=sys.stderr)
-
     def stopped() -> bool:
         return status.requested
 
-    with reach(args.port, say, stopped, args.baud, args.sim_arch, args.install) as connect, status:
-        learner = BoardLearner(config, data, connect, args.twin, args.replace, None, stopped, say)
+    with reach(args.port, report.say, stopped, args.baud, args.sim_arch, args.install) as connect, status:
+        learner = BoardLearner(config, data, connect, args.twin, args.replace, None, stopped, report.say)
         learner.link.spoken = args.port == "sim"  # its firmware is there, however slow this machine is
         try:
             return work(learner, status)
         except Gone:
-            say(f"left without the board{f'; {learner.way_on}' if learner.directory else ''}")
+            report.say(f"left without the board{f'; {learner.way_on}' if learner.directory else ''}")
             raise
         finally:
             learner.leave(wire.EXIT if args.exit else wire.CLOSE)
