@@ -5,12 +5,12 @@ import os
 import pty
 import re
 import socket
-import sys
 import termios
 import threading
 import time
 import tty
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -25,19 +25,10 @@ SECONDS = 60  # that a busy machine may take for what takes one
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path) -> Callable[..., tuple[int, str, str]]:
+def command(answer, monkeypatch) -> Callable[..., tuple[int, str, str]]:
     """command(...) is host.stream in this process, in an empty directory: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(link, "PATIENCE", 1.3)
-
-    def call(*args: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["command", *map(str, args)])
-        with pytest.raises(SystemExit) as left:
-            cli.run(stream.main)
-        out, err = capsys.readouterr()
-        return left.value.code, out, err
-
-    return call
+    return partial(answer, stream.main)
 
 
 @pytest.fixture

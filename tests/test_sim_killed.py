@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,18 +29,9 @@ SECONDS = 60  # that a busy machine may take for what takes one
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path) -> Callable[..., tuple[int, str, str]]:
+def command(answer) -> Callable[..., tuple[int, str, str]]:
     """command(...) is host.stream in this process, in an empty directory: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*args: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["command", *map(str, args)])
-        with pytest.raises(SystemExit) as left:
-            cli.run(stream.main)
-        out, err = capsys.readouterr()
-        return left.value.code, out, err
-
-    return call
+    return partial(answer, stream.main)
 
 
 @pytest.fixture

@@ -30,31 +30,14 @@ pytestmark = pytest.mark.skipif(best_architecture() != "x64", reason="no MicroPy
 
 SMALL = ("--rows", "10", "--limit", "40", "--test-limit", "12")
 FRAMES = 2  # of one such image
-Outcome = tuple[int, str, str]  # exit code, stdout, stderr
 
 
 @pytest.fixture
-def command(monkeypatch, capsys, tmp_path) -> Callable[..., Outcome]:
-    """command(main, ...) calls a command in this process, in a directory of its own."""
-    monkeypatch.chdir(tmp_path)
-    capsys.readouterr()
-
-    def call(main: Callable[[], int], *args: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["command", *map(str, args)])
-        with pytest.raises(SystemExit) as left:
-            cli.run(main)
-        out, err = capsys.readouterr()
-        return left.value.code, out, err
-
-    return call
-
-
-@pytest.fixture
-def train(command) -> Callable[..., dict]:
+def train(answer) -> Callable[..., dict]:
     """train(...) is a run of host.stream that ends well; returns its result."""
 
     def call(*args: object) -> dict:
-        code, out, err = command(stream.main, "--json", *args)
+        code, out, err = answer(stream.main, "--json", *args)
         assert code == 0, err
         return json.loads(out) | {"stderr": err}
 
@@ -62,12 +45,12 @@ def train(command) -> Callable[..., dict]:
 
 
 @pytest.fixture
-def refused(command, monkeypatch) -> Callable[..., str]:
+def refused(answer, monkeypatch) -> Callable[..., str]:
     """refused(...) is one that ends with an error; returns its line."""
     monkeypatch.setattr(link, "PATIENCE", 1.3)
 
     def call(*args: object) -> str:
-        code, out, err = command(stream.main, *args)
+        code, out, err = answer(stream.main, *args)
         assert code == cli.EXIT_USER_ERROR, err
         assert "Traceback (most recent call last):\n" not in err
         assert out == ""
@@ -79,13 +62,13 @@ def refused(command, monkeypatch) -> Callable[..., str]:
 
 
 @pytest.fixture
-def golden(command, tmp_path) -> Callable[..., dict]:
+def golden(answer, tmp_path) -> Callable[..., dict]:
     """golden(...) is the same run by host.simulate."""
 
     def call(*args: object) -> dict:
         options = {"--epochs": 1} | dict(zip(args[::2], args[1::2], strict=True))
         flat = [x for pair in options.items() for x in pair]
-        code, out, err = command(simulate.main, "--json", "--run-dir", tmp_path / "golden", *flat)
+        code, out, err = answer(simulate.main, "--json", "--run-dir", tmp_path / "golden", *flat)
         assert code == 0, err
         return json.loads(out)
 
@@ -125,14 +108,14 @@ def test_a_run_on_the_board_ends_in_the_same_parameters_as_host_simulate(train, 
 
 
 def test_evaluate_finds_the_accuracy_that_host_simulate_finds_whatever_the_preset(
-    command, golden, board, tmp_path
+    answer, golden, board, tmp_path
 ) -> None:
     options = (*SMALL, "--preset", "article")
     golden(*options)
     checkpoint = tmp_path / "golden" / "checkpoint.npz"
-    wanted = command(simulate.main, "--json", "--evaluate", checkpoint, "--test-limit", 12)
+    wanted = answer(simulate.main, "--json", "--evaluate", checkpoint, "--test-limit", 12)
     port = board().port
-    found = command(stream.main, "--json", "--evaluate", checkpoint, "--test-limit", 12, "--port", port)
+    found = answer(stream.main, "--json", "--evaluate", checkpoint, "--test-limit", 12, "--port", port)
     assert json.loads(found[1]) == json.loads(wanted[1])
 
 
@@ -249,7 +232,7 @@ def test_ctrl_c_is_heard_while_the_board_is_gone(board, tmp_path) -> None:
     assert "--resume goes on" in said and "Traceback" not in said
 
 
-def test_the_other_machine_goes_on_with_a_run_that_this_one_began(command, train, golden, board, tmp_path) -> None:
+def test_the_other_machine_goes_on_with_a_run_that_this_one_began(answer, train, golden, board, tmp_path) -> None:
     """A checkpoint of the host is enough: another board takes it up."""
     first, second = board(), board()
     run = ("--run-dir", tmp_path / "run", *SMALL, "--epochs", 2)
