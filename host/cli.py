@@ -28,6 +28,16 @@ EXIT_INTERRUPTED = EXIT_SIGNAL + signal.SIGINT  # Ctrl-C, after everything has b
 SIGNALS = [number for name in ("SIGINT", "SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
 
 
+LONGEST = 800  # characters of an error; its beginning names the cause, its end the way out
+
+
+def shown(text: object, longest: int = 80) -> str:
+    """Foreign text for a terminal: what is not printable escaped, of what is too long the middle left out."""
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+    half = longest // 2 - 2
+    return plain if len(plain) <= longest else f"{plain[:half]}...{plain[-half:]}"
+
+
 class UserError(Exception):
     """Bad input or a refused action; str() is one line that names the cause and the way out."""
 
@@ -105,14 +115,14 @@ def _ending(main: Callable[[], int | None]) -> tuple[int, str]:
         lost = f"error: stdout does not take the result ({error}); a run is saved all the same, and --resume prints it"
         return EXIT_USER_ERROR, f"{lost} again"
     except UserError as error:
-        return EXIT_USER_ERROR, f"error: {' '.join(str(error).split())}"
+        return EXIT_USER_ERROR, f"error: {shown(' '.join(str(error).split()), LONGEST)}"
     except KeyboardInterrupt:
         how = "interrupted" if Interrupt.last == signal.SIGINT else f"ended by {Interrupt.last.name}"
         return EXIT_SIGNAL + Interrupt.last, how
     except BrokenPipeError:  # the reader of our stdout (head, less) left first
         return EXIT_OK, ""
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
+        where = f" ({shown(error.filename)})" if error.filename else ""
         return EXIT_USER_ERROR, f"error: the system says: {error.strerror or error}{where}; mend that, and try again"
 
 

@@ -1,12 +1,15 @@
 """What a run is: presets, learning-rate schedule, image order. All of it integers once a run has begun."""
 
+import re
+from collections.abc import Callable, Container
 from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from fixedpoint.lattice import MAX_ROWS, RATE_SHIFTS, Lattice, Random
+from fixedpoint import lattice
+from fixedpoint.lattice import INIT_FIELDS, MAX_GAIN, MAX_ROWS, MAX_SCALE, RATE_SHIFTS, Lattice, Random
 from host.cli import UserError, within
 from host.dataset import Dataset
 
@@ -14,6 +17,7 @@ SEGMENT = 500  # images between two changes of the learning rate
 PIXEL_BITS = (8, 4, 1)
 ARITHMETICS = ("fixed", "float")
 MAX_STEPS = 2**30 - 1  # training steps in a run: what a board can count
+MAX_SEED = 2**31 - 1
 
 
 def q12(value: float) -> int:
@@ -92,6 +96,10 @@ OPTIONS = {
 }
 
 
+class Unfit(ValueError):
+    """What a file says that cannot be, although it can be read; str() is for people, and without foreign text."""
+
+
 @dataclass(frozen=True)
 class Config:
     """Everything that decides the parameters a run ends with. Equal configs on equal data give equal digests."""
@@ -158,15 +166,98 @@ class Config:
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> "Config":
-        """The inverse of as_dict(). Raises ValueError for what no as_dict() returned."""
-        names = {field.name for field in fields(cls)}
-        if not isinstance(found, dict) or found.keys() != names:
-            raise ValueError("it holds no configuration of a run")
-        return cls(**{k: _as_tuples(v) for k, v in found.items()})
+        """The inverse of as_dict(), for what a file holds.
+
+        Raises Unfit for a value that no run has: Lattice, a board or the learning rates' integers would not take it.
+        """
+        if not isinstance(found, dict) or found.keys() != {field.name for field in fields(cls)}:
+            raise Unfit("it holds no configuration of a run")
+        for name, fits in FITS.items():
+            if not fits(found[name]):
+                raise Unfit(f"{name} cannot be right")
+        config = cls(**{k: _as_tuples(v) for k, v in found.items()})
+        if config.total > MAX_STEPS:
+            raise Unfit("epochs cannot be right")
+        try:
+            config.rates(0)  # the highest
+        except UserError as error:
+            raise Unfit("rate cannot be right") from error
+        return config
+
+    def misfit(self, images: np.ndarray, labels: np.ndarray) -> str | None:
+        """The name of the field that does not fit these images (n, steps, width) and labels (n,), or None."""
+        _, steps, width = images.shape
+        fits = {"steps": steps == self.steps, "rows": self.rows <= width, "cols": labels.max() < self.cols}
+        return next((name for name, fine in fits.items() if not fine), None)
 
 
 def _as_tuples(value: Any) -> Any:
     return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
+
+
+# What a field of Config may be, as JSON has it.
+
+
+def _whole(lowest: int, highest: int) -> Callable[[Any], bool]:
+    return lambda value: type(value) is int and lowest <= value <= highest
+
+
+def _one_of(names: Container[str]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and value in names
+
+
+def _text(pattern: str) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII) is not None
+
+
+def _wholes(value: Any, count: int) -> bool:
+    """Whether this is a list of so many numbers that OPEN can carry, or the one after: its packer clips that."""
+    return isinstance(value, list) and len(value) == count and all(map(_whole(-32768, 32768), value))
+
+
+def _fit_init(value: Any) -> bool:
+    """Whether Lattice.seed() can draw from this: every master, six standard deviations off, is an int32."""
+    if not _wholes(value, len(INIT_FIELDS)) or max(value) == 32768:
+        return False
+    wl_mean, wl_std, wl_flipped, wt_mean, wt_std, l_low, l_high, b_mean, b_std = value
+    normal = ((wl_mean, wl_std), (wt_mean, wt_std), (b_mean, b_std))
+    drawn = all(std >= 0 and abs(mean) + 6 * std < 1 << 17 for mean, std in normal)
+    return drawn and 0 <= wl_flipped <= 4096 and l_low <= l_high
+
+
+def _fit_bounds(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == len(WIDEST)
+        and all(
+            _wholes(pair, 2) and lowest <= pair[0] <= pair[1] <= highest
+            for pair, (lowest, highest) in zip(value, WIDEST, strict=True)
+        )
+    )
+
+
+_DECIMAL = _text(r"\d{1,9}(\.\d{1,9})?")
+FITS: dict[str, Callable[[Any], bool]] = {
+    "preset": _one_of(PRESETS),
+    "rows": _whole(1, MAX_ROWS),
+    "cols": _whole(1, MAX_ROWS),
+    "steps": _whole(1, lattice.MAX_STEPS),
+    "seed": _whole(0, MAX_SEED),
+    "epochs": _whole(1, MAX_STEPS),
+    "images": _whole(1, MAX_STEPS),
+    "test_images": _whole(1, MAX_STEPS),
+    "data": _text("[0-9a-f]{16}"),
+    "pixel_bits": lambda value: type(value) is int and value in PIXEL_BITS,
+    "arithmetic": _one_of(ARITHMETICS),
+    "init": _fit_init,
+    "bounds": _fit_bounds,
+    "rate": _DECIMAL,
+    "rate_l": _DECIMAL,
+    "rate_b": _DECIMAL,
+    "decay": lambda value: type(value) is bool,
+    "scale": _whole(1, MAX_SCALE),
+    "gain": _whole(0, MAX_GAIN),
+}
 
 
 def quantise(images: np.ndarray, bits: int) -> np.ndarray:
@@ -208,7 +299,7 @@ def configure(
     within("--cols", cols, classes, MAX_ROWS, f"one for each of {classes} classes at least")
     images = len(data.train_images)
     within("--epochs", epochs, 1, MAX_STEPS // images, f"a run has {MAX_STEPS} steps at most")
-    within("--seed", seed, 0, 2**31 - 1)
+    within("--seed", seed, 0, MAX_SEED)
     if pixel_bits not in PIXEL_BITS:
         raise UserError(f"--pixel-bits {pixel_bits}: choose one of {', '.join(map(str, PIXEL_BITS))}")
     if arithmetic not in ARITHMETICS:

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from host.cli import Case, Parser, UserError, run, within
+from host.cli import Case, Parser, UserError, run, shown, within
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -158,7 +158,8 @@ def _file_access() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"{_reason(error)}; check the path, its permissions and the space left") from error
+        why = f"{shown(error.filename)}: {error.strerror}" if error.filename else _reason(error)
+        raise UserError(f"{why}; check the path, its permissions and the space left") from error
 
 
 def _load_directory(directory: Path) -> Dataset:

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from host import cli, dataset
 from host.config import OPTIONS, PIXEL_BITS, PRESETS, Config, configure, prepare
-from host.run import CHECKPOINT, CONFIG, Checkpoint, RunDirectory
+from host.run import CHECKPOINT, CONFIG, Checkpoint, RunDirectory, damaged, other_data
 
 EPOCHS = {"host.simulate": 10, "host.stream": 1}  # defaults
 EVALUATE = cli.Case("--evaluate", lambda args: args.evaluate is not None)
@@ -92,24 +94,16 @@ def open_run(
     if args.resume:
         if args.run_dir is None:
             raise cli.UserError("--resume needs the run to go on with; add --run-dir DIR")
-        stored = RunDirectory.stored(args.run_dir)
-        wanted = recall(args.run_dir, stored, wanted)
-        source = source or _text_or_none(stored.get("source"))
+        config, stored_source = RunDirectory.stored(args.run_dir)
+        recall(args.run_dir, config, wanted)
+        data = data_of(args.run_dir, config, source or stored_source)
     else:
         defaults = {"preset": "critical", "epochs": EPOCHS[command], "seed": 1, "pixel_bits": 8, "arithmetic": "fixed"}
         wanted |= {field: value for field, value in defaults.items() if wanted[field] is None}
-    images, test_images = wanted.pop("images"), wanted.pop("test_images")
-    try:
-        data = dataset.load(source).limited(images, test_images)
+        data = dataset.load(source).limited(wanted.pop("images"), wanted.pop("test_images"))
         config = configure(data, **wanted)
-    except cli.UserError as error:
-        if not args.resume:
-            raise
-        raise cli.UserError(
-            f"the run in {args.run_dir} needs what is not there: {error}; name its data with --data"
-        ) from error
-    if args.run_dir and not args.resume:
-        RunDirectory.check_new(args.run_dir)
+        if args.run_dir:
+            RunDirectory.check_new(args.run_dir)
 
     def begin() -> RunDirectory:
         path = args.run_dir or RunDirectory.unused(config.preset, config.seed)
@@ -118,22 +112,36 @@ def open_run(
     return config, prepare(data, config), begin
 
 
-def _text_or_none(found: object) -> str | None:
-    return found if isinstance(found, str) else None
+def data_of(path: Path, config: Config, source: str | None) -> dataset.Dataset:
+    """The data of the run in a directory. Raises UserError if they are not at `source`, or its config.json is wrong."""
+    needs = f"the run in {path} needs"
+    try:
+        data = dataset.load(source)
+    except cli.UserError as error:
+        raise cli.UserError(f"{needs} what is not there: {error}; name its data with --data") from error
+    training, test = len(data.train_images), len(data.test_images)
+    if training < config.images or test < config.test_images:
+        raise cli.UserError(
+            f"{needs} {config.images} training and {config.test_images} test images, and there are {training} and"
+            f" {test}; name its data with --data"
+        )
+    data = data.limited(config.images, config.test_images)
+    if data.digest != config.data:
+        raise other_data(path)
+    misfit = config.misfit(data.train_images, np.concatenate([data.train_labels, data.test_labels]))
+    if misfit:
+        raise damaged(path / CONFIG, f"{misfit} cannot be right")
+    return data
 
 
-def recall(path: Path, stored: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """What `stored`, a config.json, says about the fields in `given`, which are None or must be the same.
+def recall(path: Path, config: Config, given: dict[str, Any]) -> None:
+    """Raise UserError, with the option's name, if one that was given contradicts the run in a directory.
 
-    Raises UserError, with the options' names.
+    given: values by the configuration's fields, None for what was not given.
     """
-    found = {field: stored.get(field) for field in given}
-    kinds = {"preset": str, "arithmetic": str}
-    for field, value in found.items():
-        if type(value) is not kinds.get(field, int):
-            raise cli.UserError(f"{path / CONFIG} is damaged ({field} is missing or wrong); restore it, or start anew"
-                                " elsewhere")  # fmt: skip
-        if given[field] not in (None, value):
+    for field, wanted in given.items():
+        value = getattr(config, field)
+        if wanted not in (None, value):
             option = OPTIONS[field]
             if field == "arithmetic":
                 raise cli.UserError(
@@ -142,10 +150,9 @@ def recall(path: Path, stored: dict[str, Any], given: dict[str, Any]) -> dict[st
                 )
             fixed = " (the length of a run is fixed as it begins)" if field == "epochs" else ""
             raise cli.UserError(
-                f"{option} {given[field]}: the run in {path} was begun with {option} {str(value)[:80]}{fixed}; leave"
+                f"{option} {wanted}: the run in {path} was begun with {option} {value}{fixed}; leave"
                 f" {option} out, or start another run with another --run-dir"
             )
-    return found
 
 
 def open_checkpoint(args: argparse.Namespace) -> tuple[Checkpoint, Config, dataset.Dataset]:
@@ -153,10 +160,11 @@ def open_checkpoint(args: argparse.Namespace) -> tuple[Checkpoint, Config, datas
     saved = Checkpoint.read(args.evaluate)
     config = Config.from_dict(saved.config)
     data = dataset.load(args.data).limited(None, args.test_limit)
-    steps, width = data.test_images.shape[1:]
-    if steps != config.steps or width < config.rows:
+    if config.misfit(data.test_images, data.test_labels):
+        steps, width = data.test_images.shape[1:]
         raise cli.UserError(
-            f"{args.evaluate} needs images of {config.steps} rows with {config.rows} pixels at least, and these have"
-            f" {steps} with {width}; name the right ones with --data"
+            f"{args.evaluate} needs images of {config.steps} rows with {config.rows} pixels at least in {config.cols}"
+            f" classes at most, and these have {steps} with {width} in {data.test_labels.max() + 1}; name the right"
+            " ones with --data"
         )
     return saved, config, prepare(data, config)

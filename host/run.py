@@ -5,18 +5,19 @@ import errno
 import itertools
 import json
 import os
+import re
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 from zlib import crc32
 
 import numpy as np
 
-from host.cli import UserError
-from host.config import OPTIONS, SEGMENT, Config
+from host.cli import UserError, shown
+from host.config import OPTIONS, SEGMENT, Config, Unfit
 from host.dataset import Dataset
 
 CONFIG, CHECKPOINT, EPOCHS = "config.json", "checkpoint.npz", "epochs.jsonl"  # in a run directory
@@ -29,6 +30,7 @@ EPOCH = {  # of an epoch's line
     "images_per_second": float,
     "digest": str,
 }
+CONFIG_FIELDS = {field.name for field in fields(Config)}
 LONGEST = 1 << 20  # bytes of a config.json
 
 
@@ -74,6 +76,16 @@ def write_atomically(path: Path, write: Callable[[Any], Any]) -> None:
         raise
 
 
+def damaged(what: object, cause: str) -> UserError:
+    """What to say of a file of ours that says what cannot be."""
+    return UserError(f"{what} is damaged{cause and f' ({cause})'}; restore it, or start anew elsewhere")
+
+
+def other_data(path: Path) -> UserError:
+    """What to say of a run directory whose data are not those at hand."""
+    return UserError(f"{path} was begun with other data; name them with --data, or give another --run-dir")
+
+
 def lock(file: Any) -> bool:
     """Lock a file for this process; return False if another process has it. It is let go when the file is closed."""
     try:
@@ -85,10 +97,6 @@ def lock(file: Any) -> bool:
     except OSError as error:
         return error.errno not in (errno.EACCES, errno.EAGAIN)  # else this file system has no locks
     return True
-
-
-class Unfit(ValueError):
-    """A checkpoint that can be read, but says what cannot be."""
 
 
 @dataclass
@@ -132,26 +140,46 @@ class Checkpoint:
                     checkpoint = cls(params=file["params"], **json.loads(str(file["about"])))
             checkpoint.check()
         except Exception as error:  # damage in a zip surfaces as almost any type, depending on where it is
-            cause = f" ({error})" if isinstance(error, Unfit) else ""  # of other modules' errors none has advice for us
-            damaged = f"checkpoint {path} is damaged{cause}; restore it, or start anew elsewhere"
-            raise UserError(damaged if ours else foreign) from error
+            cause = str(error) if isinstance(error, Unfit) else ""  # of other modules' errors none has advice for us
+            raise (damaged(f"checkpoint {path}", cause) if ours else UserError(foreign)) from error
         return checkpoint
 
     def check(self) -> None:
-        """Raise Unfit, ValueError or TypeError if the parts do not fit together."""
+        """Raise Unfit for a part that cannot be right by itself, or does not fit the others."""
         config = Config.from_dict(self.config)
-        kinds = {"step": int, "correct": int, "seconds": int | float, "epochs": list}
-        wrong = [name for name, kind in kinds.items() if not isinstance(getattr(self, name), kind)]
-        if wrong or not 0 <= self.step <= config.total or len(self.epochs) > config.epochs:
-            raise Unfit(f"{(wrong or ['step'])[0]} cannot be right")
+        right = {
+            "step": type(self.step) is int and 0 <= self.step <= config.total,
+            "correct": type(self.correct) is int and 0 <= self.correct <= config.images,
+            "seconds": type(self.seconds) in (int, float) and 0 <= self.seconds < float("inf"),
+            "epochs": isinstance(self.epochs, list),
+        }
+        wrong = next((name for name, fine in right.items() if not fine), None)
+        if wrong:
+            raise Unfit(f"{wrong} cannot be right")
         shape, kind = (config.rows, config.cols, 4), np.float64 if config.arithmetic == "float" else np.int32
         if self.params.shape != shape or self.params.dtype != kind:
             raise Unfit(f"parameters are {self.params.dtype} {self.params.shape}, not {np.dtype(kind)} {shape}")
         if self.digest != digest(self.params, self.step):
             raise Unfit("its digest does not fit its parameters")
-        for epoch in self.epochs:
-            if not isinstance(epoch, dict) or {name: type(value) for name, value in epoch.items()} != EPOCH:
+        done, under_way = divmod(self.step, config.images)
+        if len(self.epochs) not in ({done} if under_way else {done, max(done - 1, 0)}):  # trained, but not yet tested
+            raise Unfit("epochs cannot be right")
+        for number, epoch in enumerate(self.epochs, 1):
+            if not _epoch_fits(epoch, number, config):
                 raise Unfit("an epoch cannot be right")
+
+
+def _epoch_fits(epoch: Any, number: int, config: Config) -> bool:
+    """Whether this can be the line of this epoch (1, 2, ...)."""
+    if not isinstance(epoch, dict) or {name: type(value) for name, value in epoch.items()} != EPOCH:
+        return False
+    shares = (epoch["train_accuracy"], epoch["test_accuracy"])
+    return (
+        (epoch["epoch"], epoch["step"]) == (number, number * config.images)
+        and all(0 <= share <= 1 for share in shares)
+        and 0 <= epoch["images_per_second"] < float("inf")
+        and re.fullmatch("[0-9a-f]{8}", epoch["digest"]) is not None
+    )
 
 
 def digest(params: np.ndarray, step: int) -> str:
@@ -197,8 +225,11 @@ class RunDirectory:
         write_atomically(self.config_path, lambda f: f.write(json.dumps(content, indent=1).encode()))
 
     @staticmethod
-    def stored(path: Path) -> dict[str, Any]:
-        """What config.json in a run directory says, unchecked. Raises UserError if there is no JSON object in it."""
+    def stored(path: Path) -> tuple[Config, str | None]:
+        """The configuration of the run in a directory, and where its data came from (None: the bundled ones).
+
+        Raises UserError if there is no run, or its config.json cannot be right.
+        """
         place = path / CONFIG
         if not place.is_file():
             raise UserError(f"{path} holds no run to resume; leave --resume out to start one there")
@@ -206,23 +237,26 @@ class RunDirectory:
             with open(place, "rb") as file:
                 found = json.loads(file.read(LONGEST))
             if not isinstance(found, dict):
-                raise ValueError("not an object")
+                raise Unfit("it is no JSON object")
+            source = found.pop("source", None)
+            if not (source is None or (isinstance(source, str) and 0 < len(source) < 4096 and "\0" not in source)):
+                raise Unfit("source cannot be right")
+            return Config.from_dict({k: v for k, v in found.items() if k in CONFIG_FIELDS}), source
         except OSError as error:
             raise UserError(f"cannot read {place} ({error.strerror}); make that possible") from error
         except RecursionError as error:
-            raise UserError(f"{place} is damaged (nested too deep); restore it, or start anew elsewhere") from error
+            raise damaged(place, "nested too deep") from error
         except ValueError as error:
-            raise UserError(f"{place} is damaged ({error}); restore it, or start anew elsewhere") from error
-        return found
+            raise damaged(place, str(error)) from error
 
     def _recognise(self, wanted: dict[str, Any]) -> None:
-        found = self.stored(self.path)
-        k = next((k for k in wanted if found.get(k) != wanted[k]), None)
+        found = self.stored(self.path)[0].as_dict()
+        k = next((k for k in wanted if found[k] != wanted[k]), None)
         if k == "data":
-            raise UserError(f"{self.path} was begun with other data; name them with --data, or give another --run-dir")
+            raise other_data(self.path)
         if k is not None:
             raise UserError(
-                f"{self.path} belongs to another configuration: {OPTIONS.get(k, k)} is {str(found.get(k))[:80]} there"
+                f"{self.path} belongs to another configuration: {OPTIONS.get(k, k)} is {shown(found[k])} there"
                 f" and {wanted[k]} here; give the same options, or another --run-dir"
             )
         if self.epochs_path.exists() and not self.checkpoint_path.exists():

@@ -1,5 +1,6 @@
 """Options: what each may be, when it counts for nothing, and that a run that is resumed knows its own."""
 
+import contextlib
 import json
 import os
 import struct
@@ -120,6 +121,7 @@ def stopped(answer, tmp_path, monkeypatch):
         assert whole[0] == 0, whole[2]
         with monkeypatch.context() as patch:
             patch.setattr("host.cli.Interrupt.requested", True)
+            patch.setattr("host.cli.held", contextlib.nullcontext)  # not so early: there would be no run yet
             assert answer(simulate.main, *options, "--run-dir", "r")[0] == 130
         return json.loads(whole[1])
 
