@@ -106,8 +106,9 @@ def open_run(
             RunDirectory.check_new(args.run_dir)
 
     def begin() -> RunDirectory:
-        path = args.run_dir or RunDirectory.unused(config.preset, config.seed)
-        return RunDirectory(path, config, args.resume, source)
+        if args.run_dir is None:
+            return RunDirectory.unnamed(config, source)
+        return RunDirectory(args.run_dir, config, args.resume, source)
 
     return config, prepare(data, config), begin
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import itertools
 import json
 import os
 import re
@@ -73,6 +72,22 @@ def write_atomically(path: Path, write: Callable[[Any], Any]) -> None:
     except BaseException:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def made(path: Path, exist_ok: bool) -> Iterator[None]:
+    """Make a directory with its parents; if what follows fails, none of them that is new stays behind."""
+    new = [place for place in (path, *path.parents) if not place.exists()]
+    try:
+        path.mkdir(parents=True, exist_ok=exist_ok)
+        yield
+    except FileExistsError:  # another process was faster: what is there now is not ours
+        raise
+    except BaseException:
+        for place in new:
+            with contextlib.suppress(OSError):  # not one that somebody has put something into
+                place.rmdir()
         raise
 
 
@@ -216,13 +231,20 @@ class RunDirectory:
     def check_new(path: Path) -> None:
         """Raise UserError if there is something at this path that a new run would not leave alone."""
         aside = aside_of(path / CONFIG).name  # all that is there if a process was killed when it had just begun
-        if path.exists() and (not path.is_dir() or any(p.name != aside for p in path.iterdir())):
+        if not path.exists():
+            return
+        if not path.is_dir():
+            raise UserError(f"{path} exists already, and is no directory; give another --run-dir")
+        there = {p.name for p in path.iterdir()}
+        if CONFIG in there:
             raise UserError(f"{path} exists already; add --resume to go on with it, or give another --run-dir")
+        if there - {aside}:
+            raise UserError(f"{path} exists already, and holds no run; give another --run-dir")
 
     def _create(self, content: dict[str, Any]) -> None:
         self.check_new(self.path)
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.config_path, lambda f: f.write(json.dumps(content, indent=1).encode()))
+        with made(self.path, exist_ok=True):
+            write_atomically(self.config_path, lambda f: f.write(json.dumps(content, indent=1).encode()))
 
     @staticmethod
     def stored(path: Path) -> tuple[Config, str | None]:
@@ -262,19 +284,20 @@ class RunDirectory:
         if self.epochs_path.exists() and not self.checkpoint_path.exists():
             raise UserError(f"{self.path} has lost its {CHECKPOINT}; restore it, or start anew elsewhere")
 
-    @staticmethod
-    def unused(preset: str, seed: int) -> Path:
-        """A new, empty directory under runs/ for a run whose directory was not named."""
-        for number in itertools.count(1):
-            path = Path("runs") / f"{preset}-{seed}-{number}"
+    @classmethod
+    def unnamed(cls, config: Config, source: str | None = None) -> "RunDirectory":
+        """A new one under runs/, for a run whose directory was not named."""
+        number = 0
+        while True:
+            number += 1
+            path = Path("runs") / f"{config.preset}-{config.seed}-{number}"
             try:
-                path.mkdir(parents=True)  # at once, or two processes might find the same name
-                break
+                with made(path, exist_ok=False):  # at once, or two processes might find the same name
+                    return cls(path, config, False, source)
             except FileExistsError:
                 continue
             except OSError as error:
                 raise UserError(f"cannot make {path} ({error.strerror}); name a place with --run-dir") from error
-        return path
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Checkpoint first, then the lines of epochs.jsonl, which can be made again from it. UserError if it fails."""

@@ -271,15 +271,17 @@ def test_epochs_file_is_made_again_from_the_checkpoint(tmp_path):
 
 @pytest.mark.parametrize("name", ["config.json", "checkpoint.npz", "notes.txt"])
 def test_directory_that_holds_something_is_left_alone(tmp_path, name):
+    """--resume is the way out where there is a run, and nowhere else."""
     (tmp_path / name).write_text("precious")
-    refused(lambda: RunDirectory(tmp_path, CONFIG, resume=False), "exists already", "--resume", "--run-dir")
+    said = refused(lambda: RunDirectory(tmp_path, CONFIG, resume=False), "exists already", "--run-dir")
+    assert ("--resume" in said) == (name == "config.json")
     assert contents(tmp_path) == {name: b"precious"}
 
 
 def test_file_in_the_place_of_the_directory_is_left_alone(tmp_path):
     file = tmp_path / "file"
     file.write_text("precious")
-    refused(lambda: RunDirectory(file, CONFIG, resume=False), "exists already")
+    assert "--resume" not in refused(lambda: RunDirectory(file, CONFIG, resume=False), "exists already", "no directory")
     refused(lambda: RunDirectory(file / "run", CONFIG, resume=False), "cannot use", "--run-dir")
     refused(lambda: RunDirectory(file, CONFIG, resume=True), str(file))
     assert file.read_text() == "precious"
@@ -349,17 +351,35 @@ def test_run_in_use_by_another_process_is_refused(tmp_path):
 
 def test_runs_without_a_name_get_new_ones(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    paths = [RunDirectory.unused("critical", 1) for _ in range(3)]
-    assert [str(path) for path in paths] == [str(Path("runs") / f"critical-1-{n}") for n in (1, 2, 3)]
-    RunDirectory(paths[2], CONFIG, resume=False)
+    paths = [RunDirectory.unnamed(CONFIG).path for _ in range(3)]
+    assert [str(path) for path in paths] == [str(Path("runs") / f"article-1-{n}") for n in (1, 2, 3)]
+    (paths[1] / "config.json").unlink()
     paths[1].rmdir()
-    assert RunDirectory.unused("critical", 1) == paths[1]
+    assert RunDirectory.unnamed(CONFIG).path == paths[1]
 
 
 def test_unwritable_place_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").write_text("a file")
-    refused(lambda: RunDirectory.unused("critical", 1), "name a place with --run-dir")
+    refused(lambda: RunDirectory.unnamed(CONFIG), "name a place with --run-dir")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_never_began_leaves_no_directory_behind(tmp_path, monkeypatch, named):
+    """The disk is full as config.json is written."""
+
+    def full(number: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    monkeypatch.setattr(module.os, "fsync", full)
+    if named:
+        refused(lambda: RunDirectory(Path("mine/a/b"), CONFIG, resume=False), "No space left on device")
+        refused(lambda: RunDirectory(Path("mine"), CONFIG, resume=False), "No space left on device")
+    else:
+        refused(lambda: RunDirectory.unnamed(CONFIG), "No space left on device")
+    assert [p.name for p in tmp_path.rglob("*")] == ["mine"]
 
 
 # --- damaged checkpoints
