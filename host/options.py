@@ -1,6 +1,7 @@
 """The options that host.simulate and host.stream have in common; the configuration, data and directory they lead to."""
 
 import argparse
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,16 @@ def open_run(
         return RunDirectory(args.run_dir, config, args.resume, source)
 
     return config, prepare(data, config), begin
+
+
+def way_on(args: argparse.Namespace, command: str, path: Path) -> str:
+    """The command that goes on with a run: what was given and is not in its config.json is given again."""
+    words = ["python", "-m", command, "--run-dir", str(path), "--resume"]
+    for name in ("data", "engine", "port", "baud", "sim_arch", "twin", "exit", "json"):
+        if name in args.given and (name != "data" or args.resume):  # else the run itself remembers where they were
+            value = getattr(args, name)
+            words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return shlex.join(words)
 
 
 def data_of(path: Path, config: Config, source: str | None) -> dataset.Dataset:

@@ -228,8 +228,12 @@ def follow(
     except BaseException as error:
         if isinstance(error, standing):
             run.save()
-        if run.saved is not None:
-            say(f"saved {run.directory.checkpoint_path} at step {run.saved}; go on with: {again}")
+        if run.saved is None:
+            state = f"no checkpoint at step {run.step} yet; begin again"
+        else:
+            since = f", and nothing since (step {run.step})" if run.step > run.saved else ""
+            state = f"saved {run.directory.checkpoint_path} at step {run.saved}{since}; go on"
+        say(f"{state} with: {again}")
         raise
 
 

@@ -12,12 +12,11 @@ The result is on stdout, all else on stderr. Examples:
 """
 
 import argparse
-import shlex
 
 from host import cli, report
 from host.config import Config
 from host.engine import FixedLearner, FloatLearner, executor
-from host.options import add_run_options, epochs_note, open_checkpoint, open_run
+from host.options import add_run_options, epochs_note, open_checkpoint, open_run, way_on
 from host.run import Learner, Run
 
 NAME = "host.simulate"
@@ -56,9 +55,8 @@ def train(args: argparse.Namespace) -> None:
     if args.resume:
         run.resume()
     report.announce(run, engine, epochs_note(args, NAME), board=False)
-    again = f"python -m {NAME} --run-dir {shlex.quote(str(run.directory.path))} --resume"
     with cli.Interrupt() as status:
-        report.follow(run, CHUNK[engine], status, again)
+        report.follow(run, CHUNK[engine], status, way_on(args, NAME, run.directory.path))
     if engine == "checked":
         from host.checked import report as watched
 

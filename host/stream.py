@@ -11,7 +11,6 @@ on stdout, all else on stderr. Examples:
 """
 
 import argparse
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from host import cli, dataset, report
 from host.board import BoardLearner, Stopped
 from host.config import Config
 from host.link import Gone, LinkLost
-from host.options import EVALUATE, add_run_options, epochs_note, open_checkpoint, open_run
+from host.options import EVALUATE, add_run_options, epochs_note, open_checkpoint, open_run, way_on
 from host.ports import reach
 from host.run import Run
 
@@ -73,7 +72,7 @@ def connected(
         try:
             return work(learner, status)
         except Gone:
-            report.say(f"left without the board{f'; {learner.way_on}' if learner.directory else ''}")
+            report.say("left without the board")
             raise
         finally:
             learner.leave(wire.EXIT if args.exit else wire.CLOSE)
@@ -104,9 +103,10 @@ def train(args: argparse.Namespace) -> None:
         if args.resume:
             run.resume()
         report.announce(run, board_of(args), epochs_note(args, NAME), board=args.port != "sim")
-        again = f"python -m {NAME} --run-dir {shlex.quote(str(directory))} --resume"
-        again += f" --port {shlex.quote(args.port)}" if args.port != "sim" else ""
         nothing_to_do = run.complete  # and no board needed
+        if nothing_to_do and args.twin:
+            report.say("the run is complete: there is nothing left that --twin could compare")
+        again = way_on(args, NAME, directory)
         report.follow(run, CHUNK, status, again, lambda: resent(learner), (Stopped,))
         return report.trained(run) | ({} if nothing_to_do else summary(learner))
 

@@ -111,8 +111,42 @@ def test_a_second_signal_leaves_at_once(answer, strike, dispositions, tmp_path, 
     strike(getattr(signal, name), 2)
     code, _, err = answer(simulate.main, *SMALL, "--run-dir", "r")
     assert code == 128 + getattr(signal, name) and "Traceback" not in err
+    assert "no checkpoint at step 0 yet; begin again with: python -m host.simulate --run-dir r --resume\n" in err
     assert not (tmp_path / "r/checkpoint.npz").exists()
     assert signal.getsignal(getattr(signal, name)) == signal.SIG_DFL
+
+
+def test_a_second_signal_says_what_is_saved_and_what_is_not(answer, monkeypatch):
+    train, calls = FixedLearner.train, iter(range(1000))
+
+    def struck(self, *args):
+        if next(calls) == 29:  # 200 images, an epoch's end, 32 images
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        return train(self, *args)
+
+    monkeypatch.setitem(simulate.CHUNK, "numba", 8)
+    monkeypatch.setattr(FixedLearner, "train", struck)
+    code, _, err = answer(simulate.main, *SMALL, "--epochs", 2, "--run-dir", "r")
+    assert code == 130
+    way_on = "go on with: python -m host.simulate --run-dir r --resume"
+    assert err.endswith(f"saved r/checkpoint.npz at step 200, and nothing since (step 232); {way_on}\ninterrupted\n")
+
+
+def test_a_run_that_fails_says_how_to_begin_again(answer, monkeypatch):
+    """As when the simulated board's process is killed again and again."""
+    train, calls = FixedLearner.train, iter(range(1000))
+
+    def failing(self, *args):
+        if next(calls) == 3:
+            raise cli.UserError("the board is no more; see to it")
+        return train(self, *args)
+
+    monkeypatch.setitem(simulate.CHUNK, "numba", 8)
+    monkeypatch.setattr(FixedLearner, "train", failing)
+    err = answer(simulate.main, *SMALL, "--run-dir", "r")[2]
+    way_on = "no checkpoint at step 24 yet; begin again with: python -m host.simulate --run-dir r --resume"
+    assert err.endswith(f"{way_on}\nerror: the board is no more; see to it\n")
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])

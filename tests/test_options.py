@@ -1,5 +1,6 @@
 """Options: what each may be, when it counts for nothing, and that a run that is resumed knows its own."""
 
+import argparse
 import contextlib
 import json
 import os
@@ -8,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from host import cli, dataset, simulate, stream
+from host import cli, dataset, report, simulate, stream
+from host.board import BoardLearner
+from host.options import way_on
 
 SMALL = ("--rows", 6, "--limit", 60, "--test-limit", 20)
 VALUES = {
@@ -201,6 +204,33 @@ def test_runs_of_earlier_versions_that_did_not_keep_where_their_data_were(answer
 def test_a_port_that_is_not_there_leaves_no_run_directory_behind(answer, tmp_path, options):
     assert_refused(answer(stream.main, "--port", "/dev/shoreline-none", *SMALL, *options), "/dev/shoreline-none")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "command, options, again",
+    [
+        (stream, ("--twin", "--baud", 9600, "--sim-arch", "cpython"), "--baud 9600 --sim-arch cpython --twin"),
+        (stream, ("--port", "/dev/a b", "--exit", "--replace"), "--port '/dev/a b' --exit"),
+        (stream, ("--json", "--preset", "article"), "--json"),
+        (simulate, ("--engine", "python", "--json", "--seed", 3), "--engine python --json"),
+    ],
+)
+def test_the_way_on_repeats_what_the_run_does_not_remember(answer, monkeypatch, command, options, again):
+    def follow(run, chunk, status, again, *more):
+        raise cli.UserError(again)
+
+    monkeypatch.setattr(report, "follow", follow)
+    monkeypatch.setattr(BoardLearner, "ready", lambda learner, opened=True: None)
+    monkeypatch.setattr(stream, "connected", lambda args, config, data, work: work(
+        BoardLearner(config, data, lambda: None), cli.Interrupt()))  # fmt: skip
+    err = answer(command.main, *SMALL, *options, "--run-dir", "a b")[2]
+    assert err.endswith(f"error: python -m {command.NAME} --run-dir 'a b' --resume {again}\n")
+
+
+def test_the_way_on_repeats_where_data_are_unless_the_run_began_with_them():
+    for resume, words in ((True, " --data d"), (False, "")):
+        args = argparse.Namespace(given={"data", "seed", "resume"}, data="d", resume=resume)
+        assert way_on(args, "host.stream", Path("r")) == f"python -m host.stream --run-dir r --resume{words}"
 
 
 def test_a_board_does_not_take_up_a_run_of_the_oracle(answer, stopped):

@@ -88,7 +88,9 @@ def test_a_board_says_the_same_as_host_simulate_and_adds_the_link(answer):
     # --resume prints it again, with neither a board nor a traceback.
     again = answer(stream.main, "--run-dir", "r", "--resume")
     assert again[0] == 0 and block(again[1]).items() <= found.items()
-    assert "; complete\n" in again[2]
+    assert "; complete\n" in again[2] and "--twin" not in again[2]
+    again = answer(stream.main, "--run-dir", "r", "--resume", "--twin")
+    assert again[0] == 0 and "the run is complete: there is nothing left that --twin could compare\n" in again[2]
     tested = ("--evaluate", "r/checkpoint.npz", "--test-limit", 20, "--json")
     assert answer(stream.main, *tested)[1] == answer(simulate.main, *tested)[1]
 

@@ -170,7 +170,8 @@ def test_ctrl_c_while_a_board_does_not_answer_leaves_within_a_second_and_says_wh
     assert code == cli.EXIT_INTERRUPTED, err
     assert took < 5, took  # less than one second on a machine that is not busy; 9 s and more before
     saved = Checkpoint.read(tmp_path / "run" / "checkpoint.npz").step
-    assert f"--resume goes on from the last checkpoint, step {saved}\n" in err
+    assert re.search(rf"^saved run/checkpoint.npz at step {saved}[,;].* with: .* --run-dir run --resume$", err, re.M)
+    assert err.endswith("left without the board\ninterrupted\n")
 
 
 def test_a_run_that_is_finished_is_resumed_without_a_board_and_says_its_result_again(command, tmp_path) -> None:
