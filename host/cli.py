@@ -167,17 +167,29 @@ class Parser(argparse.ArgumentParser):
         useless: tuple[Case, ...] = (),
         **keywords: Any,
     ) -> None:
-        """Add an option. lowest, highest: a whole number in this range. useless: to give it then is an error."""
+        """Add an option. useless: to give it then is an error.
+
+        lowest, highest: a whole number in this range. type=int: a whole number, in a range that is not known yet, or
+        one of `choices`. Other values are texts, or of another type that is made of one, and never empty.
+        """
+        kind, choices = keywords.pop("type", str), keywords.get("choices")
 
         def number(text: str) -> int:
             try:
                 value = int(text)
             except ValueError as error:
-                raise UserError(f"{flag} {text}: choose a whole number from {lowest} to {highest}") from error
-            return within(flag, value, lowest, highest)
+                what = f"one of {', '.join(map(str, choices))}" if choices else "a whole number"
+                bounds = "" if lowest is None else f" from {lowest} to {highest}"
+                raise UserError(f"{flag} {shown(text)}: choose {what}{bounds}") from error
+            return value if lowest is None else within(flag, value, lowest, highest)
 
-        if lowest is not None:
-            keywords["type"] = number
+        def filled(text: str) -> Any:
+            if not text:
+                raise UserError(f"{flag} is empty; give it a value, or leave it out")
+            return kind(text)
+
+        if "action" not in keywords:
+            keywords["type"] = number if kind is int or lowest is not None else filled
         dest = self.add_argument(flag, default=None, **keywords).dest
         self.useless[dest] = flag, useless
         self.defaults[dest] = False if keywords.get("action") == "store_true" else default

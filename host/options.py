@@ -69,7 +69,7 @@ def epochs_note(args: argparse.Namespace, command: str) -> str:
     if args.resume or args.epochs is not None:
         return ""
     other, epochs = next((name, n) for name, n in EPOCHS.items() if name != command)
-    return f" ({command}'s default; {other}'s is {epochs}, and the same --epochs give the same digest)"
+    return f"--epochs is {EPOCHS[command]} by default, {epochs} in {other}; equal ones give equal digests"
 
 
 def open_run(

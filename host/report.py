@@ -114,10 +114,14 @@ def shape(config: Config) -> str:
 
 
 def announce(run: Run, where: str, note: str, board: bool) -> None:
-    """The line before a run. note: why there are so many epochs. board: a real one, so that time is worth a word."""
+    """The lines before a run: what, where, and a note why there are so many epochs.
+
+    board: a real one, so that time is worth a word.
+    """
     config = run.config
-    passes = f"{config.images} images x {config.epochs} {'epoch' if config.epochs == 1 else 'epochs'}{note}"
-    parts = [f"{passes}, {config.test_images} test images", shape(config), where, str(run.directory.path)]
+    passes = f"{config.images} images x {config.epochs} {'epoch' if config.epochs == 1 else 'epochs'}"
+    say(f"{passes}, {config.test_images} test images; {shape(config)}")
+    parts = [where, str(run.directory.path)]
     if run.step:
         parts.append("complete" if run.complete else f"going on at step {run.step} of {config.total}")
     if board and not run.complete:
@@ -125,6 +129,8 @@ def announce(run: Run, where: str, note: str, board: bool) -> None:
         each = BOARD_SECONDS * config.rows * config.cols * config.steps / BOARD_CELL_STEPS
         parts.append(f"expect {duration(each * (config.total - run.step + TEST_SHARE * tests))} on an RP2040")
     say("; ".join(parts))
+    if note:
+        say(note)
 
 
 def duration(seconds: float) -> str:

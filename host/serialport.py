@@ -130,7 +130,8 @@ def explain(port: str, baud: int, error: Exception) -> str:
     try:
         about = os.stat(port)
     except OSError:
-        return f"there is no port {port}; is the board plugged in? `--port auto` lists what is there"
+        there = ", ".join(found.device for found in list_ports.comports()) or "none"
+        return f"there is no port {port}; is the board plugged in? The serial ports of this computer: {there}"
     if number in (13, 1) or "ermission" in text:
         try:
             import grp

@@ -208,7 +208,7 @@ def test_a_reader_that_leaves_first_is_no_error_and_no_noise(finished, unbuffere
     """The reader has gone before anything is written."""
     line = "{ sleep 0.3; $PY -m host.simulate --run-dir done --resume; echo code $? >&2; } | true"
     done = shell(line, finished, PYTHONUNBUFFERED=unbuffered)
-    assert done.stderr.endswith("; complete\ncode 0\n") and done.stderr.count("\n") == 2, done.stderr
+    assert done.stderr.endswith("; complete\ncode 0\n") and done.stderr.count("\n") == 3, done.stderr
 
 
 def test_a_reader_of_stderr_that_leaves_does_not_stop_a_run(tmp_path):

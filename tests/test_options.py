@@ -58,11 +58,40 @@ def snapshot(directory: Path) -> dict[str, bytes]:
         (("--baud", "-1"), "--baud -1: choose 1 to 2147483647"),
         (("--baud", "0"), "--baud 0: choose 1 to 2147483647"),
         (("--baud", "fast"), "--baud fast: choose a whole number from 1 to 2147483647"),
+        *[
+            ((flag, text), f"{flag} {text}: choose a whole number")
+            for flag in ("--rows", "--cols", "--epochs", "--limit", "--test-limit")
+            for text in ("1e3", "", "0x10", "1.0")
+        ],
+        (("--seed", "9" * 5000), f"--seed {'9' * 38}...{'9' * 38}: choose a whole number from 0 to 2147483647"),
+        (("--pixel-bits", "1e3"), "--pixel-bits 1e3: choose one of 8, 4, 1"),
+        (("--pixel-bits", "3"), "invalid choice: 3"),
     ],
+    ids=lambda x: "" if isinstance(x, str) else " ".join(x)[:20],
 )
 def test_a_number_out_of_range_names_option_value_and_range(answer, tmp_path, options, said):
     assert_refused(answer(stream.main, *options), said)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("flag", ["--run-dir", "--port", "--data", "--evaluate"])
+def test_an_empty_text_is_no_value(answer, tmp_path, flag):
+    assert_refused(answer(stream.main, *SMALL, flag, ""), f"{flag} is empty; give it a value, or leave it out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_in_the_place_of_a_run_is_nothing_to_resume(answer, tmp_path):
+    (tmp_path / "file").touch()
+    err = answer(simulate.main, *SMALL, "--run-dir", "file")[2]
+    assert err == "error: file exists already, and is no directory; give another --run-dir\n"
+
+
+@pytest.mark.parametrize("names, listed", [((), "none"), (("/dev/a", "/dev/b"), "/dev/a, /dev/b")])
+def test_a_port_that_is_not_there_says_which_are(answer, monkeypatch, names, listed):
+    ports = [argparse.Namespace(device=name) for name in names]
+    monkeypatch.setattr("host.serialport.list_ports.comports", lambda: ports)
+    err = answer(stream.main, *SMALL, "--port", "/dev/shoreline-none")[2]
+    assert err.endswith(f"is the board plugged in? The serial ports of this computer: {listed}\n")
 
 
 @pytest.mark.parametrize("command", [simulate, stream])

@@ -113,10 +113,12 @@ def test_the_default_of_epochs_is_said_with_the_other_commands(answer, monkeypat
     monkeypatch.setattr(BoardLearner, "ready", lambda learner, opened=True: None)
     monkeypatch.setattr(stream, "connected", lambda args, config, data, work: work(
         BoardLearner(config, data, lambda: None), cli.Interrupt()))  # fmt: skip
-    said = answer(command.main, *SMALL)[2].splitlines()[0]
+    said = answer(command.main, *SMALL)[2].splitlines()
     epochs = "1 epoch" if own == 1 else "10 epochs"
-    note = f"(host.{command.__name__.split('.')[1]}'s default; {other}, and the same --epochs give the same digest)"
-    assert said.startswith(f"60 images x {epochs} {note}, 20 test images; 6x10 cells, 28 steps; ")
+    name, default = other.split("'s is ")
+    note = f"--epochs is {own} by default, {default} in {name}; equal ones give equal digests"
+    assert said[0] == f"60 images x {epochs}, 20 test images; 6x10 cells, 28 steps" and said[2] == note
+    assert max(map(len, said)) < 80
     assert "default" not in answer(command.main, *SMALL, "--epochs", 3)[2]
 
 
