@@ -122,7 +122,7 @@ def _ending(main: Callable[[], int | None]) -> tuple[int, str]:
     except BrokenPipeError:  # the reader of our stdout (head, less) left first
         return EXIT_OK, ""
     except OSError as error:
-        where = f" ({shown(error.filename)})" if error.filename else ""
+        where = f" ({shown(error.filename, 300)})" if error.filename else ""
         return EXIT_USER_ERROR, f"error: the system says: {error.strerror or error}{where}; mend that, and try again"
 
 

@@ -158,7 +158,7 @@ def _file_access() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = f"{shown(error.filename)}: {error.strerror}" if error.filename else _reason(error)
+        why = f"{shown(error.filename, 300)}: {error.strerror}" if error.filename else _reason(error)
         raise UserError(f"{why}; check the path, its permissions and the space left") from error
 
 
