@@ -112,8 +112,7 @@ def _ending(main: Callable[[], int | None]) -> tuple[int, str]:
         except SystemExit as left:  # --help
             return int(left.code or EXIT_OK), ""
     except streams.Undelivered as error:
-        lost = f"error: stdout does not take the result ({error}); a run is saved all the same, and --resume prints it"
-        return EXIT_USER_ERROR, f"{lost} again"
+        return EXIT_USER_ERROR, f"error: stdout does not take the result ({error}); {error.way_out}"
     except UserError as error:
         return EXIT_USER_ERROR, f"error: {shown(' '.join(str(error).split()), LONGEST)}"
     except KeyboardInterrupt:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from host import cli
+from host import cli, streams
 from host.config import Config
 from host.dataset import Dataset
 from host.run import Checkpoint, Learner, Progress, Run, examine
@@ -56,15 +56,22 @@ def say(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
 
 
-def show(title: str, result: dict[str, Any], as_json: bool) -> None:
-    """Print a result on stdout."""
-    if as_json:
-        print(json.dumps(result))
-        return
-    print(title)
+def show(title: str, result: dict[str, Any], as_json: bool, again: str = "") -> None:
+    """Print a result on stdout. again: the command that prints it once more, if there is one that need not work anew.
+
+    Raises Undelivered, BrokenPipeError.
+    """
+    lines = [title]
     for name, value in result.items():
         label, form = FIELDS.get(name, (name.replace("_", " "), "{}"))
-        print(f"  {label:<22}{form.format(value)}")
+        lines.append(f"  {label:<22}{form.format(value)}")
+    try:
+        print(json.dumps(result) if as_json else "\n".join(lines))
+        streams.deliver()
+    except streams.Undelivered as error:
+        if again:
+            error.way_out = f"the run is saved, and this prints it again: {again}"
+        raise
 
 
 def trained(run: Run) -> dict[str, Any]:

@@ -55,13 +55,14 @@ def train(args: argparse.Namespace) -> None:
     if args.resume:
         run.resume()
     report.announce(run, engine, epochs_note(args, NAME), board=False)
+    again = way_on(args, NAME, run.directory.path)
     with cli.Interrupt() as status:
-        report.follow(run, CHUNK[engine], status, way_on(args, NAME, run.directory.path))
+        report.follow(run, CHUNK[engine], status, again)
     if engine == "checked":
         from host.checked import report as watched
 
         report.say(watched())
-    report.show(f"Trained by {NAME} ({engine})", report.trained(run), args.json)
+    report.show(f"Trained by {NAME} ({engine})", report.trained(run), args.json, again)
 
 
 def main() -> None:

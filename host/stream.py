@@ -110,7 +110,9 @@ def train(args: argparse.Namespace) -> None:
         report.follow(run, CHUNK, status, again, lambda: resent(learner), (Stopped,))
         return report.trained(run) | ({} if nothing_to_do else summary(learner))
 
-    report.show(f"Trained on {board_of(args)}", connected(args, config, data, work), args.json)
+    result = connected(args, config, data, work)
+    again = way_on(args, NAME, Path(str(result["run_dir"])))
+    report.show(f"Trained on {board_of(args)}", result, args.json, again)
 
 
 def board_of(args: argparse.Namespace) -> str:

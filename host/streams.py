@@ -14,6 +14,8 @@ from typing import Any
 class Undelivered(Exception):
     """stdout does not take a result; str() says why. No OSError, or argparse would keep it to itself."""
 
+    way_out = "give it another place, and try again"  # unless somebody between knows better
+
 
 class Strict(io.FileIO):
     """stdout: what cannot be written raises Undelivered, or BrokenPipeError if its reader has left; both only once."""

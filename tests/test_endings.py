@@ -182,6 +182,24 @@ def test_a_stdout_that_takes_no_result_is_a_one_line_error_after_the_run_is_save
     ).digest
 
 
+@pytest.mark.parametrize("to", [">/dev/full", ">&-"], ids=["full", "closed"])
+@pytest.mark.parametrize(
+    "command, way_out",
+    [
+        ("host.simulate --help", "give it another place, and try again"),
+        ("host.simulate --evaluate done/checkpoint.npz --test-limit 5", "give it another place, and try again"),
+        (
+            "host.simulate --run-dir done --resume",
+            "the run is saved, and this prints it again: python -m host.simulate --run-dir done --resume",
+        ),
+    ],
+)
+def test_a_saved_run_is_named_only_where_there_is_one(finished, command, way_out, to):
+    done = shell(f"$PY -m {command} {to}", finished)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith(f"; {way_out}"), done.stderr
+
+
 @pytest.mark.parametrize("to", ["2>/dev/full", "2>&-"], ids=["full", "closed"])
 def test_a_stderr_that_takes_nothing_does_not_stop_a_run(tmp_path, finished, to):
     done = shell(f"$PY -m host.simulate {' '.join(SMALL)} --run-dir r --json {to}", tmp_path)
