@@ -249,7 +249,8 @@ def count_x64(job: Job) -> tuple[list[str], Counts]:
         raise UserError("only an x86-64 machine runs x86-64 code")
     out = job.directory / "callgrind"
     lanes.compile_tree("x64", [ROOT / "fixedpoint"], job.directory / "x64")
-    options = ["--tool=callgrind", f"--callgrind-out-file={out}", "--dump-before=write", "--dump-before=__write"]
+    options = ["--tool=callgrind", f"--callgrind-out-file={out}", "--dump-before=write", "--dump-before=__write",
+               "--vgdb=no"]  # whose pipes in $TMPDIR outlive an interruption  # fmt: skip
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     argv = [valgrind, *options, *lanes.command("x64"), *job.arguments("count.py", "x64")]
     marks = execute(argv, environment).decode().split()
