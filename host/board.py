@@ -75,6 +75,7 @@ class BoardLearner:
         self.target = 0  # images whose result train() is to bring
         self.board_step = 0  # images the board has trained, as far as we know
         self.known: tuple[np.ndarray | None, int] = (None, 0)  # what a board that lost more than that is given
+        self.keeps_none = False  # the board has no room for a checkpoint, and we have said so
         self.tests = 0
         self.orders: dict[int, np.ndarray] = {}
 
@@ -115,7 +116,7 @@ class BoardLearner:
         return float((np.array(predictions) == labels).mean())
 
     def params(self) -> np.ndarray:
-        """The board's parameters; the board writes its own checkpoint of them too."""
+        """The board's parameters; the board writes its own checkpoint of them too, if it can."""
         while True:
             try:
                 self.ready()
@@ -126,13 +127,22 @@ class BoardLearner:
                 params = words.reshape(self.config.rows, self.config.cols, 4)
                 if step != self.step or f"{crc:08x}" != digest(params, step):
                     raise LinkLost("the parameters changed while they were read")
-                with contextlib.suppress(Gone):  # for what the host writes down now the board is not needed
-                    self.link.checkpoint()
-                    self.flags = 0  # another run's checkpoint is gone now, no need to replace it again
                 self.known = params, step
+                with contextlib.suppress(Gone):  # for what the host writes down now the board is not needed
+                    self._checkpoint()
                 return params
             except LinkLost as error:
                 self.lost(error)
+
+    def _checkpoint(self) -> None:
+        """Have the board write its own checkpoint; say once if it cannot: that costs time after a reset, no more."""
+        problem = self.link.checkpoint()
+        if not problem:
+            self.flags = 0  # another run's checkpoint is gone now, no need to replace it again
+        elif not self.keeps_none:
+            self.keeps_none = True
+            self.say(f"the board cannot write its own checkpoint ({problem}): {self.link.transport.room}; the run goes"
+                     " on with the host's")  # fmt: skip
 
     def load(self, params: np.ndarray, step: int) -> None:
         """Let the run go on from these parameters."""

@@ -5,6 +5,7 @@ answers every good frame, the host repeats what is not answered, and the board's
 """
 
 import itertools
+import os
 import secrets
 import struct
 import time
@@ -49,7 +50,9 @@ class Gone(KeyboardInterrupt):
 
 
 class Transport(Protocol):
-    """A line to a board."""
+    """A line to a board. room: how to make some on the board's file system, for people."""
+
+    room: str
 
     def read(self, timeout: float) -> bytes:
         """Return what has arrived, or arrives within `timeout` seconds; nothing, perhaps, before. Raises LinkLost."""
@@ -310,7 +313,6 @@ class Link:
                 " is a known defect of some releases); install another MicroPython release on it",
                 wire.BAD_CONFIG: "the board's firmware does not support this configuration; use fewer rows or steps",
                 wire.NO_MEMORY: "the lattice does not fit the board's memory; use fewer rows or columns",
-                wire.STORAGE: f"the board cannot write its checkpoint (error {detail}); free space on its file system",
             }.get(reason, f"the board refuses: {reason}")
         )
 
@@ -347,11 +349,15 @@ class Link:
         if answer[2] & wire.FLAG_LOADING or answer[:2] != (step, digest):
             raise LinkLost("the board did not get the parameters")
 
-    def checkpoint(self) -> None:
-        """Have the board write its checkpoint; nothing is under way meanwhile. Raises UserError if it cannot."""
+    def checkpoint(self) -> str:
+        """Have the board write its checkpoint; nothing is under way meanwhile. Return why it cannot, or ""."""
         answer = self.ask((wire.STATE, wire.REFUSED), wire.CHECKPOINT)
-        if answer[0] == wire.REFUSED:
+        if answer[0] == wire.STATE:
+            return ""
+        _, reason, _, _, detail = struct.unpack(wire.REFUSED_FORMAT, answer)
+        if reason != wire.STORAGE:
             self.refused(answer)
+        return f"error {detail}, {os.strerror(detail)}"
 
     def counters(self) -> dict[str, int]:
         """The board's own statistics."""

@@ -64,14 +64,14 @@ class SimBoard:
         self.baud, self.damage, self.say = baud, damage or (lambda data, to_board: data), say
         self.own = None if flash else Scratch("board")
         self.flash = flash or self.own.path
+        self.room = f"make room in {self.flash}, or name another place with {'TMPDIR' if self.own else '--flash'}"
         self.link = self.flash / "port"
         self.port = str(self.link)
         try:
             self.command = self._install(heap)
         except OSError as error:
             raise cli.UserError(
-                f"cannot write the simulated board's flash, {self.flash} ({error.strerror}); make room there, or name"
-                f" another place with {'TMPDIR' if self.own else '--flash'}"
+                f"cannot write the simulated board's flash ({error.strerror}); {self.room}"
             ) from error
         self.process: subprocess.Popen | None = None
         self.master = self.outer = -1
@@ -253,7 +253,7 @@ class SimTransport(SerialTransport):
     def __init__(self, board: SimBoard):
         """Raises NoFirmware if the board has ended for good."""
         board.check()
-        self.board = board
+        self.board, self.room = board, board.room
         super().__init__(board.port)
 
     def read(self, timeout: float) -> bytes:

@@ -271,7 +271,7 @@ class Fragile:
     """A SerialTransport whose host may die in the midst of it."""
 
     def __init__(self, transport: SerialTransport, stage: Pty):
-        self.transport, self.stage = transport, stage
+        self.transport, self.stage, self.room = transport, stage, transport.room
 
     def read(self, timeout: float) -> bytes:
         """As Transport.read."""
