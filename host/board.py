@@ -18,6 +18,7 @@ from host.link import Gone, Link, LinkLost, NoFirmware, Transport
 from host.run import digest
 
 EVIDENCE = "twin-mismatch.npz"  # in the run's directory: both states, where board and twin differ
+AGAIN = 10.0  # seconds between two signs of life while we wait for a board
 PAUSE = 0.5  # seconds between two attempts to reach a board that is gone
 
 
@@ -70,7 +71,9 @@ class BoardLearner:
         self.reached = False  # connect() has opened the port, ever
         self.met = False  # the firmware is at the other end now: HELLO
         self.connected = False  # and has our session open
-        self.said: set[str] = set()  # since the board was last there
+        self.said: set[str] = set()  # why we wait, since the board was last there
+        self.since = self.told = 0.0  # when that wait began, and when we last said so
+        self.answers = 0  # the link's, then
         self.step = 0  # images whose result is here
         self.target = 0  # images whose result train() is to bring
         self.board_step = 0  # images the board has trained, as far as we know
@@ -173,21 +176,26 @@ class BoardLearner:
         self.close()
         self._waiting(str(error))
 
-    def _waiting(self, cause: str) -> None:
-        """Say that we wait for the board, and later what is new about why; never the same twice."""
-        if cause in self.said:
-            return
-        if self.said:
-            self.say(f"still waiting: {cause}")
-        else:
+    def _waiting(self, cause: str, news: bool = True) -> None:
+        """Say that we wait for the board, every AGAIN seconds that we still do, and (news) each new cause at once."""
+        now = self.link.clock()
+        if self.answers != self.link.answers:  # it was there meanwhile
+            self.answers = self.link.answers
+            self.said.clear()
+        if not self.said:
+            self.since = now if self.link.quiet is None else self.link.quiet
             way_on = f"; {self.way_on}" if self.directory else ""
             self.say(f"{cause}; waiting for the board at step {self.step} (Ctrl-C leaves{way_on})")
+        elif now >= self.told + AGAIN or (news and cause not in self.said):
+            self.say(f"still waiting, {now - self.since:.0f} s: {cause}")
+        else:
+            return
+        self.told = now
         self.said.add(cause)
 
     def _silent(self, cause: str) -> None:
-        """Say that we wait, if we have not said so."""
-        if not self.said:
-            self._waiting(cause)
+        """Say that we wait; what the silence is called is no news."""
+        self._waiting(cause, news=False)
 
     @property
     def way_on(self) -> str:

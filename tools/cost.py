@@ -30,8 +30,8 @@ from host import cli, dataset, lanes
 from host.board import open_body
 from host.cli import UserError
 from host.config import configure, prepare
+from host.frames import OVERHEAD, image_frames
 from host.heartbeat import say
-from host.link import OVERHEAD, image_frames
 from host.scratch import Scratch
 
 ROOT = Path(__file__).resolve().parent.parent
