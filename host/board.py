@@ -18,6 +18,7 @@ from host.link import Gone, Link, LinkLost, NoFirmware, Transport
 from host.run import digest
 
 EVIDENCE = "twin-mismatch.npz"  # in the run's directory: both states, where board and twin differ
+AGAIN = 10.0  # seconds between two signs of life while we wait for a board
 PAUSE = 0.5  # seconds between two attempts to reach a board that is gone
 
 
@@ -70,11 +71,14 @@ class BoardLearner:
         self.reached = False  # connect() has opened the port, ever
         self.met = False  # the firmware is at the other end now: HELLO
         self.connected = False  # and has our session open
-        self.said: set[str] = set()  # since the board was last there
+        self.said: set[str] = set()  # why we wait, since the board was last there
+        self.since = self.told = 0.0  # when that wait began, and when we last said so
+        self.answers = 0  # the link's, then
         self.step = 0  # images whose result is here
         self.target = 0  # images whose result train() is to bring
         self.board_step = 0  # images the board has trained, as far as we know
         self.known: tuple[np.ndarray | None, int] = (None, 0)  # what a board that lost more than that is given
+        self.keeps_none = False  # the board has no room for a checkpoint, and we have said so
         self.tests = 0
         self.orders: dict[int, np.ndarray] = {}
 
@@ -115,7 +119,7 @@ class BoardLearner:
         return float((np.array(predictions) == labels).mean())
 
     def params(self) -> np.ndarray:
-        """The board's parameters; the board writes its own checkpoint of them too."""
+        """The board's parameters; the board writes its own checkpoint of them too, if it can."""
         while True:
             try:
                 self.ready()
@@ -126,13 +130,22 @@ class BoardLearner:
                 params = words.reshape(self.config.rows, self.config.cols, 4)
                 if step != self.step or f"{crc:08x}" != digest(params, step):
                     raise LinkLost("the parameters changed while they were read")
-                with contextlib.suppress(Gone):  # for what the host writes down now the board is not needed
-                    self.link.checkpoint()
-                    self.flags = 0  # another run's checkpoint is gone now, no need to replace it again
                 self.known = params, step
+                with contextlib.suppress(Gone):  # for what the host writes down now the board is not needed
+                    self._checkpoint()
                 return params
             except LinkLost as error:
                 self.lost(error)
+
+    def _checkpoint(self) -> None:
+        """Have the board write its own checkpoint; say once if it cannot: that costs time after a reset, no more."""
+        problem = self.link.checkpoint()
+        if not problem:
+            self.flags = 0  # another run's checkpoint is gone now, no need to replace it again
+        elif not self.keeps_none:
+            self.keeps_none = True
+            self.say(f"the board cannot write its own checkpoint ({problem}): {self.link.transport.room}; the run goes"
+                     " on with the host's")  # fmt: skip
 
     def load(self, params: np.ndarray, step: int) -> None:
         """Let the run go on from these parameters."""
@@ -163,21 +176,26 @@ class BoardLearner:
         self.close()
         self._waiting(str(error))
 
-    def _waiting(self, cause: str) -> None:
-        """Say that we wait for the board, and later what is new about why; never the same twice."""
-        if cause in self.said:
-            return
-        if self.said:
-            self.say(f"still waiting: {cause}")
-        else:
+    def _waiting(self, cause: str, news: bool = True) -> None:
+        """Say that we wait for the board, every AGAIN seconds that we still do, and (news) each new cause at once."""
+        now = self.link.clock()
+        if self.answers != self.link.answers:  # it was there meanwhile
+            self.answers = self.link.answers
+            self.said.clear()
+        if not self.said:
+            self.since = now if self.link.quiet is None else self.link.quiet
             way_on = f"; {self.way_on}" if self.directory else ""
             self.say(f"{cause}; waiting for the board at step {self.step} (Ctrl-C leaves{way_on})")
+        elif now >= self.told + AGAIN or (news and cause not in self.said):
+            self.say(f"still waiting, {now - self.since:.0f} s: {cause}")
+        else:
+            return
+        self.told = now
         self.said.add(cause)
 
     def _silent(self, cause: str) -> None:
-        """Say that we wait, if we have not said so."""
-        if not self.said:
-            self._waiting(cause)
+        """Say that we wait; what the silence is called is no news."""
+        self._waiting(cause, news=False)
 
     @property
     def way_on(self) -> str:

@@ -5,6 +5,7 @@ answers every good frame, the host repeats what is not answered, and the board's
 """
 
 import itertools
+import os
 import secrets
 import struct
 import time
@@ -17,19 +18,21 @@ import numpy as np
 
 from firmware import wire
 from host.cli import UserError
+from host.frames import OVERHEAD, image_frames
 
 ANSWER = 1.5  # seconds until a board that does not answer is asked again: a training step of a slow board, and more
 TRIES = 6  # so often, then the link counts as lost
 GREET = 1.0  # seconds between two ATTACH frames while we wait for a HELLO
 PATIENCE = 4.0  # seconds until a port without a HELLO counts as one without the firmware
-SOON = 1.0  # seconds of silence until we say that we wait
+SOON = 1.0  # seconds without a HELLO until we say that we wait
+QUIET = 1.8  # so in mid-run, beyond the last training step's time: one lost frame, ANSWER, is not worth a word
+SILENCE = "the board does not answer"
 # Seconds that an OPEN may take once the board has said WORKING. An RP2040 draws 28 x 10 cells in 0.22 s (tools.cost),
 # 64 x 64, the most there are, in 15 times that; boards without machine code are slower.
 OPENING = 60.0
 GRACE = 0.6  # seconds that a board may be silent after Ctrl-C: enough for a training step of a fast one
 PROMPT, TRACEBACK = "\n>>> ", "Traceback (most recent call last):"
 SESSION = struct.calcsize("<BBBBBHHBB")  # where it is in an OPEN: see wire.OPEN_FORMAT
-OVERHEAD = wire.MAX_FRAME - wire.MAX_BODY  # bytes of a frame that are not its body
 
 
 class LinkLost(Exception):
@@ -49,7 +52,9 @@ class Gone(KeyboardInterrupt):
 
 
 class Transport(Protocol):
-    """A line to a board."""
+    """A line to a board. room: how to make some on the board's file system, for people."""
+
+    room: str
 
     def read(self, timeout: float) -> bytes:
         """Return what has arrived, or arrives within `timeout` seconds; nothing, perhaps, before. Raises LinkLost."""
@@ -118,7 +123,7 @@ class Link:
 
     clock: seconds, for time-outs only. answer: seconds until what was not answered is sent again. largest: body of an
     image frame. draw: numbers that no two conversations share. stopped: whether Ctrl-C was pressed; a wait ends then,
-    with Gone, unless the board goes on answering. say: tells a person that we wait.
+    with Gone, unless the board goes on answering. say: is told, again and again while it lasts, why we wait.
     """
 
     transport: Transport
@@ -140,6 +145,9 @@ class Link:
         self.talking = False  # the session is open: a board that says HELLO now has left it
         self.spoken = False  # a HELLO has come, ever: the firmware is there, and worth waiting for
         self.begun: float | None = None  # when we first looked for it
+        self.quiet: float | None = None  # since when we wait for a body
+        self.answers = 0  # bodies that came while the session was open
+        self.pace = 0.0  # seconds of the board's last training step
 
     # Frames
 
@@ -153,9 +161,14 @@ class Link:
         self.statistics.bytes_out += len(data)
         self.transport.write(data)
 
-    def receive(self, timeout: float) -> bytes | None:
-        """The next good body, or None if none came in `timeout` seconds. Raises LinkLost, Gone."""
+    def receive(self, timeout: float, silence: str = SILENCE) -> bytes | None:
+        """The next good body, or None if none came in `timeout` seconds. Raises LinkLost, Gone.
+
+        silence: what say() is told if the board is quiet for long.
+        """
         begun = self.clock()
+        if self.quiet is None:
+            self.quiet = begun
         until = begun + timeout
         while not self.pending:
             now = self.clock()
@@ -164,6 +177,8 @@ class Link:
             if now >= begun + GRACE and self.stopped():
                 raise Gone
             data = self.transport.read(until - now)
+            if not data and self.clock() >= self.quiet + QUIET + self.pace:
+                self.say(silence)
             self.statistics.bytes_in += len(data)
             self.tail = (self.tail + data)[-4000:]
             start = 0
@@ -173,6 +188,8 @@ class Link:
                     break
                 if n := self.receiver.unseal(self.key):
                     self.pending.append(bytes(self.receiver.body[:n]))
+        self.quiet = None
+        self.answers += self.talking
         return self.pending.popleft()
 
     def explain(self) -> str | None:
@@ -198,20 +215,20 @@ class Link:
                     return self.outlast(kinds)
                 self.notice(answer)
             self.missed()
-        raise LinkLost("the board does not answer")
+        raise LinkLost(SILENCE)
 
     def outlast(self, kinds: tuple[int, ...]) -> bytes:
         """The answer of a board that is WORKING on it. Raises what request() raises."""
         until = self.clock() + OPENING
         while (left := until - self.clock()) > 0:
-            answer = self.receive(min(left, self.answer))
+            answer = self.receive(min(left, self.answer), "the board is at work on the new session")
             if answer is None:
                 self.look()
             elif answer[0] in kinds:
                 return answer
             else:
                 self.notice(answer)
-        raise LinkLost("the board does not answer")
+        raise LinkLost(SILENCE)
 
     def ask(self, kinds: tuple[int, ...], kind: int, form: str = wire.ASK_FORMAT, *values: int) -> bytes:
         """Make a request within the session. A tag keeps late answers to earlier ones apart."""
@@ -244,6 +261,7 @@ class Link:
         Raises NoFirmware if there is none (with what there is instead), LinkLost if there was one before.
         """
         self.pending.clear()
+        self.quiet = None
         self.tail = b""
         self.receiver = wire.Receiver()
         self.key, self.talking = wire.NO_KEY, False
@@ -277,7 +295,7 @@ class Link:
                 self.write(b"\r\n")  # a prompt shows itself
         self.look()
         if self.spoken:
-            raise LinkLost("the board does not answer")
+            raise LinkLost(SILENCE)
         raise NoFirmware(
             "no firmware answered on this port; is it the right one? Put the firmware on the board with --install"
         )
@@ -310,7 +328,6 @@ class Link:
                 " is a known defect of some releases); install another MicroPython release on it",
                 wire.BAD_CONFIG: "the board's firmware does not support this configuration; use fewer rows or steps",
                 wire.NO_MEMORY: "the lattice does not fit the board's memory; use fewer rows or columns",
-                wire.STORAGE: f"the board cannot write its checkpoint (error {detail}); free space on its file system",
             }.get(reason, f"the board refuses: {reason}")
         )
 
@@ -347,11 +364,15 @@ class Link:
         if answer[2] & wire.FLAG_LOADING or answer[:2] != (step, digest):
             raise LinkLost("the board did not get the parameters")
 
-    def checkpoint(self) -> None:
-        """Have the board write its checkpoint; nothing is under way meanwhile. Raises UserError if it cannot."""
+    def checkpoint(self) -> str:
+        """Have the board write its checkpoint; nothing is under way meanwhile. Return why it cannot, or ""."""
         answer = self.ask((wire.STATE, wire.REFUSED), wire.CHECKPOINT)
-        if answer[0] == wire.REFUSED:
+        if answer[0] == wire.STATE:
+            return ""
+        _, reason, _, _, detail = struct.unpack(wire.REFUSED_FORMAT, answer)
+        if reason != wire.STORAGE:
             self.refused(answer)
+        return f"error {detail}, {os.strerror(detail)}"
 
     def counters(self) -> dict[str, int]:
         """The board's own statistics."""
@@ -401,7 +422,7 @@ class Link:
                 self.missed()
                 misses += 1
                 if misses >= TRIES:
-                    raise LinkLost("the board does not answer")
+                    raise LinkLost(SILENCE)
                 probing = True
                 cursor = flight[0][0] if flight else min(cursor, (done, 0))
                 flight.clear()
@@ -413,6 +434,7 @@ class Link:
                     continue  # a late repetition
                 misses, probing, gone_back = 0, False, None
                 self.statistics.images += 1
+                self.pace = micros / 1e6
                 yield Result(first + done, prediction, digest, micros)
                 done += 1
                 while flight and flight[0][0] < (done, 0):
@@ -470,30 +492,3 @@ def explain(said: bytes, spoken: bool) -> str | None:
 def state(body: bytes) -> tuple[int, int, int]:
     """Step counter, digest and flags of a STATE."""
     return struct.unpack(wire.STATE_FORMAT, body)[2:]
-
-
-def image_frames(
-    kind: int, sequence: int, image: np.ndarray, label: int, bits: int, digest: bool, largest: int = wire.MAX_BODY
-) -> list[tuple[int, bytes]]:
-    """The bodies of one image (steps, rows) of uint8 pixels, each with its first row; `bits` leading bits per pixel."""
-    steps, rows = image.shape
-    per_frame = max(1, min((largest - wire.HEADER) * 8 // (bits * rows), steps))
-    per_frame = -(-steps // -(-steps // per_frame))  # the same number of frames, evenly filled
-    out = []
-    for first in range(0, steps, per_frame):
-        some = image[first : first + per_frame]
-        flags = wire.WITH_DIGEST if digest else 0
-        head = struct.pack(wire.ROWS_FORMAT, kind, sequence, first, len(some), label | flags)
-        out.append((first, head + pack(some, bits)))
-    return out
-
-
-def pack(pixels: np.ndarray, bits: int) -> bytes:
-    """The leading `bits` (8, 4 or 1) of each pixel, first pixel in the highest bits."""
-    flat = pixels.ravel() >> (8 - bits)
-    if bits == 8:
-        return flat.tobytes()
-    if bits == 1:
-        return np.packbits(flat).tobytes()
-    flat = np.concatenate([flat, np.zeros(len(flat) % 2, np.uint8)])
-    return (flat[::2] << 4 | flat[1::2]).tobytes()

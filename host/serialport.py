@@ -39,6 +39,8 @@ class SerialTransport:
     TypeError or ValueError where it was closed meanwhile. So all of it counts as LinkLost, here and nowhere else.
     """
 
+    room = "free space on its file system"
+
     def __init__(self, port: str, baud: int = 115200, stopped: Callable[[], bool] = lambda: False):
         """Raises UserError if it cannot be opened, with the cause and the way out; Gone if `stopped` meanwhile."""
         self.port = port

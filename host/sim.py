@@ -9,6 +9,7 @@ UART's and damage them, and the board can be reset and unplugged: what the tests
 import contextlib
 import os
 import pty
+import re
 import select
 import shutil
 import signal
@@ -21,8 +22,9 @@ import tty
 from collections.abc import Callable
 from pathlib import Path
 
-from host import cli, lanes
-from host.link import NoFirmware, explain
+from firmware import wire
+from host import cli, lanes, streams
+from host.link import Link, NoFirmware, explain
 from host.scratch import Scratch
 from host.serialport import SerialTransport
 
@@ -30,6 +32,9 @@ ROOT = Path(__file__).resolve().parent.parent
 MAIN = "import firmware.main\nfirmware.main.main()\n"
 ARCHITECTURES = ("x64", "i386", "armhf", "cpython")
 DEATHS, WITHIN = 3, 10.0  # a process that is killed so often in so many seconds is not started again
+HEAP = 16 << 10, 1 << 30  # bytes that --heap may be
+START = 60.0  # seconds until a board that has said nothing will not; half a second is usual
+NO_HEAP = cli.Case("--arch cpython", lambda args: args.arch == "cpython")
 LAST_WORDS = 4000  # bytes of the board's output that are kept to explain its end
 
 
@@ -64,14 +69,14 @@ class SimBoard:
         self.baud, self.damage, self.say = baud, damage or (lambda data, to_board: data), say
         self.own = None if flash else Scratch("board")
         self.flash = flash or self.own.path
+        self.room = f"make room in {self.flash}, or name another place with {'TMPDIR' if self.own else '--flash'}"
         self.link = self.flash / "port"
         self.port = str(self.link)
         try:
             self.command = self._install(heap)
         except OSError as error:
             raise cli.UserError(
-                f"cannot write the simulated board's flash, {self.flash} ({error.strerror}); make room there, or name"
-                f" another place with {'TMPDIR' if self.own else '--flash'}"
+                f"cannot write the simulated board's flash ({error.strerror}); {self.room}"
             ) from error
         self.process: subprocess.Popen | None = None
         self.master = self.outer = -1
@@ -253,7 +258,7 @@ class SimTransport(SerialTransport):
     def __init__(self, board: SimBoard):
         """Raises NoFirmware if the board has ended for good."""
         board.check()
-        self.board = board
+        self.board, self.room = board, board.room
         super().__init__(board.port)
 
     def read(self, timeout: float) -> bytes:
@@ -264,16 +269,44 @@ class SimTransport(SerialTransport):
         return data
 
 
+def heap(text: str) -> str:
+    """The value of --heap. Raises UserError."""
+    found = re.fullmatch(r"([0-9]{1,12})([kKmM]?)", text)
+    if not found or not HEAP[0] <= int(found[1]) << {"": 0, "k": 10, "m": 20}[found[2].lower()] <= HEAP[1]:
+        raise cli.UserError(f"--heap {text}: choose {HEAP[0] >> 10}k to {HEAP[1] >> 20}M, such as 192k")
+    return text
+
+
+def greeting(board: SimBoard, stopped: Callable[[], bool]) -> None:
+    """Wait for the board's first HELLO, as its next host would. Raises UserError if none comes, Gone."""
+    transport = SimTransport(board)
+    link, until = Link(transport, stopped=stopped), time.monotonic() + START
+    try:
+        while (left := until - time.monotonic()) > 0:
+            body = link.receive(left)
+            if body and body[0] == wire.HELLO:
+                return
+    finally:
+        transport.close()
+    raise cli.UserError(f"the simulated board has not said HELLO in {START:.0f} s; end other programs and try again")
+
+
 def main() -> int:
     parser = cli.Parser("python -m host.sim", __doc__)
-    parser.add_argument("--arch", choices=ARCHITECTURES, help="machine to simulate (default: x64; i386 and armhf are"
-                        " 32-bit machines and need `python -m host.lanes`)")  # fmt: skip
-    parser.add_argument("--flash", type=Path, help="directory that is the board's flash (default: a new one)")
-    parser.add_argument("--baud", type=int, help="limit the line to this rate, as a UART would")
-    parser.add_argument("--heap", default="2M", help="MicroPython's heap, e.g. 192k (default: 2M)")
+    parser.option("--arch", choices=ARCHITECTURES, help="machine to simulate (default: x64; i386 and armhf are"
+                  " 32-bit machines and need `python -m host.lanes`)")  # fmt: skip
+    parser.option("--flash", type=Path, help="directory that is the board's flash (default: a new one)")
+    parser.option("--baud", lowest=1, help="limit the line to this rate, as a UART would (default: unlimited)")
+    parser.option("--heap", default="2M", type=heap, useless=(NO_HEAP,), help="MicroPython's heap, e.g. 192k (default:"
+                  " 2M)")  # fmt: skip
     args = parser.parse_args()
     with cli.Interrupt() as status, SimBoard(args.arch, args.flash, args.baud, args.heap) as board:
-        print(board.port, flush=True)
+        try:
+            greeting(board, lambda: status.requested)
+        except NoFirmware as error:
+            raise cli.UserError(f"{error}{'; a larger --heap may help' if 'heap' in args.given else ''}") from error
+        print(board.port)
+        streams.deliver()  # nobody could use a board whose port is not known
         print(f"simulated {board.arch} board: python -m host.stream --port {board.port}", file=sys.stderr)
         while not status.requested and not board.trouble:
             signal.sigtimedwait([], 0.2)

@@ -40,6 +40,8 @@ class Line:
     fail: LinkLost is raised by read() from this time on, with what is in it.
     """
 
+    room = "free space"
+
     def __init__(self, answers: Callable[[int, int], Answers]):
         self.answers = answers
         self.now = 0.0

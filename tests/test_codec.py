@@ -14,7 +14,7 @@ from sealed_frames import KEY, bodies, cobs, crc32, halves, keys, received, seal
 
 from firmware import codec, wire
 from host.config import quantise
-from host.link import pack
+from host.frames import pack
 
 ROOT = Path(__file__).resolve().parent.parent
 

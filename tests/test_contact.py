@@ -71,7 +71,7 @@ def test_a_board_that_is_unplugged_during_the_very_first_open_is_waited_for(scen
     assert play.learner.connected and play.line.now > 30
     assert len(play.connects) > 10
     assert play.said[0].startswith("the port has gone; waiting for the board")
-    assert play.said[1:] == ["still waiting: there is no port; is the board plugged in?"]
+    assert all(text.endswith(" s: there is no port; is the board plugged in?") for text in play.said[1:])
 
 
 def test_a_board_that_is_reset_during_the_very_first_open_is_waited_for_however_slowly_it_starts(scene) -> None:
@@ -88,7 +88,7 @@ def test_a_board_that_is_reset_during_the_very_first_open_is_waited_for_however_
     assert play.line.now > back
     assert play.said[0].startswith("the board has started anew; waiting for the board")
     assert not [text for text in play.said if "--install" in text]
-    assert len(play.said) == len(set(play.said)) <= 3
+    assert len(play.said) == len(set(play.said)) <= 3 + 2
 
 
 def test_a_firmware_that_has_spoken_once_is_waited_for_and_nobody_is_told_to_install_it(scene) -> None:
@@ -96,7 +96,7 @@ def test_a_firmware_that_has_spoken_once_is_waited_for_and_nobody_is_told_to_ins
     play.line.answers = lambda kind, n: willing(kind, n) if (kind, n) == (wire.ATTACH, 1) or play.line.now > 60 else []
     play.learner.ready()
     assert play.line.now > 60
-    assert len(play.said) == 1 and "waiting" in play.said[0] and "--install" not in play.said[0]
+    assert "waiting for the board" in play.said[0] and not [text for text in play.said if "--install" in text]
 
 
 def test_a_beacon_is_a_word_of_the_firmware_and_a_board_that_does_not_hear_is_waited_for(scene) -> None:
@@ -110,7 +110,7 @@ def test_a_beacon_is_a_word_of_the_firmware_and_a_board_that_does_not_hear_is_wa
     play.line.answers = answers
     play.learner.ready()
     assert play.line.now > 19
-    assert len(play.said) == 1 and "waiting" in play.said[0]
+    assert len(play.said) <= 2 and "waiting" in play.said[0]
 
 
 def test_silence_from_the_start_is_said_to_be_waited_for_and_then_an_error_with_the_way_out(scene) -> None:
@@ -170,7 +170,7 @@ def test_an_other_end_that_hangs_up_again_and_again_is_an_error_after_some_patie
     assert len(play.said) == 1 and "waiting" in play.said[0]
 
 
-def test_causes_that_alternate_are_said_once_each(scene) -> None:
+def test_causes_that_alternate_are_said_once_each_and_then_every_ten_seconds(scene) -> None:
     play = scene()
     play.learner.ready()
     play.learner.lost(LinkLost("the port has gone"))
@@ -186,7 +186,8 @@ def test_causes_that_alternate_are_said_once_each(scene) -> None:
     play.port = port
     play.learner.ready()
     assert len(play.connects) > 50
-    assert len(play.said) == 2
+    assert len({text.rpartition(": ")[2] for text in play.said[1:]}) == 2
+    assert 60 // (board.AGAIN + board.PAUSE) <= len(play.said) - 2 <= 60 // board.AGAIN
 
 
 @pytest.mark.parametrize("spoken, advised", [(True, False), (False, True)], ids=["after a HELLO", "from the start"])

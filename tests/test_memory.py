@@ -16,7 +16,7 @@ from host.board import open_body
 from host.cli import UserError
 from host.config import Config, configure, prepare
 from host.dataset import load
-from host.link import image_frames
+from host.frames import image_frames
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAP = "192k"

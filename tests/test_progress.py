@@ -56,7 +56,7 @@ def test_mutate_says_how_far_it_is(run: Callable, monkeypatch: pytest.MonkeyPatc
         if text.startswith("mutate: 1 of 2 runs of the tests have ended"):
             said.set()
 
-    def try_out(mutation: mutate.Mutation | None) -> tuple[str | None, float]:
+    def try_out(tests: mutate.Tests, mutation: mutate.Mutation | None) -> tuple[str | None, float]:
         assert mutation is None or said.wait(60)
         return mutation and "test_x.py::test_y", 0.0
 

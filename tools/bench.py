@@ -134,7 +134,13 @@ def micropython(arch: str, emit: str, config: Config, data: dataset.Dataset, cou
         images.write_bytes(b"".join(image.tobytes() + bytes([label]) for image, label in pairs))
         script.write_text(SCRIPT)
         argv = [*lanes.command(arch), "-X", "heapsize=2M", *map(str, (script, engine, job, images))]
-        with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # else a Ctrl-C would interrupt it, too, and it would say so
+        ) as process:
             try:
                 yield OnMicroPython(process)
             finally:

@@ -30,8 +30,8 @@ from host import cli, dataset, lanes
 from host.board import open_body
 from host.cli import UserError
 from host.config import configure, prepare
+from host.frames import OVERHEAD, image_frames
 from host.heartbeat import say
-from host.link import OVERHEAD, image_frames
 from host.scratch import Scratch
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -249,7 +249,8 @@ def count_x64(job: Job) -> tuple[list[str], Counts]:
         raise UserError("only an x86-64 machine runs x86-64 code")
     out = job.directory / "callgrind"
     lanes.compile_tree("x64", [ROOT / "fixedpoint"], job.directory / "x64")
-    options = ["--tool=callgrind", f"--callgrind-out-file={out}", "--dump-before=write", "--dump-before=__write"]
+    options = ["--tool=callgrind", f"--callgrind-out-file={out}", "--dump-before=write", "--dump-before=__write",
+               "--vgdb=no"]  # whose pipes in $TMPDIR outlive an interruption  # fmt: skip
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     argv = [valgrind, *options, *lanes.command("x64"), *job.arguments("count.py", "x64")]
     marks = execute(argv, environment).decode().split()

@@ -10,13 +10,17 @@ The sources themselves are not touched.
 """
 
 import argparse
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -232,33 +236,88 @@ def mutate(tree: Path, mutation: Mutation) -> None:
         (tree / name).write_text(text.replace(old, new))
 
 
-def test(tree: Path, tests: tuple[str, ...]) -> str | None:
+class Tests:
+    """Runs of the tests in processes of their own: stop() ends those under way, and lets no other begin."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.running: set[subprocess.Popen[str]] = set()
+        self.stopped = False
+
+    def run(self, command: list[str], tree: Path) -> tuple[int, str]:
+        """Exit code and output. Raises TimeoutExpired after LIMIT, CancelledError once they are stopped."""
+        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(tree)}  # what is killed leaves things
+        with self.lock:
+            if self.stopped:
+                raise CancelledError
+            process = subprocess.Popen(command, cwd=tree, env=environment, text=True, stdin=subprocess.DEVNULL,
+                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                       start_new_session=True)  # fmt: skip
+            self.running.add(process)
+        try:
+            out = process.communicate(timeout=LIMIT)[0]
+        finally:
+            with self.lock:
+                self.running.discard(process)
+                end(process)
+            process.wait()
+            process.stdout.close()  # type: ignore[union-attr]
+        if self.stopped:
+            raise CancelledError
+        return process.returncode, out
+
+    def stop(self) -> None:
+        """End all."""
+        with self.lock:
+            self.stopped = True
+            for process in self.running:
+                end(process)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Kill what is left of a process and its group."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def test(tests: Tests, tree: Path, files: tuple[str, ...]) -> str | None:
     """Run tests in a copy; return the name of the first that fails, or None. Raises UserError if they cannot run."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", *tests]
-    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", *files]
     try:
-        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=LIMIT)
+        code, out = tests.run(command, tree)
     except subprocess.TimeoutExpired:
-        return f"(the tests hang: {' '.join(tests)})"
-    if done.returncode == 0:
+        return f"(the tests hang: {' '.join(files)})"
+    if code == 0:
         return None
-    found = re.search(r"^FAILED tests/(.+?)( - .*)?$", done.stdout, re.MULTILINE)
-    if done.returncode != 1 or not found:
-        raise cli.UserError(f"the tests do not run: {(done.stdout + done.stderr)[-400:]}")
+    found = re.search(r"^FAILED tests/(.+?)( - .*)?$", out, re.MULTILINE)
+    if code != 1 or not found:
+        raise cli.UserError(f"the tests do not run: {out[-400:]}")
     return found[1]
 
 
-def try_out(mutation: Mutation | None) -> tuple[str | None, float]:
+def try_out(tests: Tests, mutation: Mutation | None) -> tuple[str | None, float]:
     """The test that notices a mutation (None: none does), and seconds. Without a mutation, all tests are run."""
     begun = time.monotonic()
     with Scratch("mutate") as tree:
         copy(tree)
         if mutation is None:
-            noticed = test(tree, tuple(sorted({path for each in MUTATIONS for path in each.tests})))
+            noticed = test(tests, tree, tuple(sorted({path for each in MUTATIONS for path in each.tests})))
         else:
             mutate(tree, mutation)
-            noticed = test(tree, mutation.tests)
+            noticed = test(tests, tree, mutation.tests)
     return noticed, time.monotonic() - begun
+
+
+@contextlib.contextmanager
+def workers(tests: Tests, jobs: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that are gone, with their directories and processes, whichever way this is left."""
+    pool = ThreadPoolExecutor(jobs)
+    try:
+        yield pool
+    finally:
+        with cli.handling(lambda number, frame: None):  # one signal is enough: this takes no longer than a copy
+            tests.stop()
+            pool.shutdown(cancel_futures=True)
 
 
 def main() -> int:
@@ -284,17 +343,17 @@ def report(chosen: list[Mutation], args: argparse.Namespace) -> int:
             copy(work / str(n))
             mutate(work / str(n), mutation)
     futures: list[Future] = []
+    tests = Tests()
 
     def so_far() -> str:
         ended = sum(map(Future.done, futures))
         return f"mutate: {ended} of {len(futures)} runs of the tests have ended after {time.monotonic() - begun:.0f} s"
 
-    with heartbeat(so_far), ThreadPoolExecutor(args.jobs) as pool:
-        untouched = pool.submit(try_out, None)
-        results = [(each, pool.submit(try_out, each)) for each in chosen]
+    with heartbeat(so_far), workers(tests, args.jobs) as pool:
+        untouched = pool.submit(try_out, tests, None)
+        results = [(each, pool.submit(try_out, tests, each)) for each in chosen]
         futures += [untouched, *(result for _, result in results)]
         if noticed := untouched.result()[0]:
-            pool.shutdown(cancel_futures=True)
             raise cli.UserError(f"without any mutation {noticed} fails; mend that first")
         for mutation, result in results:
             noticed, seconds = result.result()

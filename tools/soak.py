@@ -32,6 +32,7 @@ from queue import Empty, SimpleQueue
 from random import Random
 
 import host.board
+import host.frames
 import host.link
 import host.run
 from firmware import storage, wire
@@ -93,7 +94,7 @@ storage.os, storage.open = Files, slow_open
 firmware.main.main()
 """
 SAVING = 0.03  # seconds that its checkpoint takes, about
-CHECKPOINT_FRAME = struct.calcsize(wire.ASK_FORMAT) + host.link.OVERHEAD - 1  # bytes, but for the first zero
+CHECKPOINT_FRAME = struct.calcsize(wire.ASK_FORMAT) + host.frames.OVERHEAD - 1  # bytes, but for the first zero
 
 
 class Pty:
@@ -271,7 +272,7 @@ class Fragile:
     """A SerialTransport whose host may die in the midst of it."""
 
     def __init__(self, transport: SerialTransport, stage: Pty):
-        self.transport, self.stage = transport, stage
+        self.transport, self.stage, self.room = transport, stage, transport.room
 
     def read(self, timeout: float) -> bytes:
         """As Transport.read."""
