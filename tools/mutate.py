@@ -282,7 +282,7 @@ def end(process: subprocess.Popen[str]) -> None:
 
 def test(tests: Tests, tree: Path, files: tuple[str, ...]) -> str | None:
     """Run tests in a copy; return the name of the first that fails, or None. Raises UserError if they cannot run."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header", *files]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--no-header", *files]
     try:
         code, out = tests.run(command, tree)
     except subprocess.TimeoutExpired:
