@@ -482,7 +482,7 @@ def explain(said: bytes, spoken: bool) -> str | None:
     for trace in reversed(traces):
         if '"<stdin>"' not in trace:  # that would be what the prompt has to say to an ATTACH
             lines = [line.strip() for line in trace.split("\n") if line and "\0" not in line and ">>> " not in line]
-            return f"the board's program has stopped with: {TRACEBACK}{' | '.join(lines[:12])}"
+            return f"the board's program has stopped with: {TRACEBACK} {' | '.join(lines[:12])}"
     if PROMPT in text:
         way_out = "reset the board" if spoken else "reset the board, or put the firmware on it with --install"
         return f"the board is at its MicroPython prompt, the firmware does not run; {way_out}"

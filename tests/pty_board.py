@@ -10,19 +10,23 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from host import lanes
+from host.scratch import Scratch
 from host.sim import SimBoard
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @functools.cache
-def compiled() -> Path:
-    """The firmware, compiled once for all boards of these tests."""
-    from tempfile import mkdtemp
+def scratch() -> Scratch:
+    """Where the firmware is compiled to, once for all boards of these tests; it goes with this process."""
+    made = Scratch("firmware")
+    lanes.compile_tree("x64", [ROOT / "fixedpoint", ROOT / "firmware"], made.path)
+    return made
 
-    out = Path(mkdtemp(prefix="shoreline-firmware-"))
-    lanes.compile_tree("x64", [ROOT / "fixedpoint", ROOT / "firmware"], out)
-    return out
+
+def compiled() -> Path:
+    """The compiled firmware."""
+    return scratch().path
 
 
 class Board(SimBoard):
