@@ -14,11 +14,12 @@ The result is on stdout, all else on stderr. Examples:
 import argparse
 import shlex
 
-from host import cli, report
-from host.config import Config
-from host.engine import FixedLearner, FloatLearner, executor
-from host.options import add_run_options, epochs_note, open_checkpoint, open_run
-from host.run import Learner, Run
+from host.base import cli
+from host.engine.learners import FixedLearner, FloatLearner, executor
+from host.runs import report
+from host.runs.config import Config
+from host.runs.options import add_run_options, epochs_note, open_checkpoint, open_run
+from host.runs.run import Learner, Run
 
 NAME = "host.simulate"
 CHUNK = {"numba": 100, "python": 5, "checked": 1, "float": 10}  # images between two looks at Ctrl-C: some 20 to 200 ms
@@ -59,7 +60,7 @@ def train(args: argparse.Namespace) -> None:
     with cli.Interrupt() as status:
         report.follow(run, CHUNK[engine], status, again)
     if engine == "checked":
-        from host.checked import report as watched
+        from host.engine.checked import report as watched
 
         report.say(watched())
     report.show(f"Trained by {NAME} ({engine})", report.trained(run), args.json)

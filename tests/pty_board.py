@@ -9,8 +9,8 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from host import lanes
-from host.sim import SimBoard
+from host.board import micropythons
+from host.board.sim import SimBoard
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,7 +21,7 @@ def compiled() -> Path:
     from tempfile import mkdtemp
 
     out = Path(mkdtemp(prefix="shoreline-firmware-"))
-    lanes.compile_tree("x64", [ROOT / "fixedpoint", ROOT / "firmware"], out)
+    micropythons.compile_tree("x64", [ROOT / "fixedpoint", ROOT / "firmware"], out)
     return out
 
 

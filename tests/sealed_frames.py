@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from firmware import codec, wire
-from host.link import image_frames
+from host.board.link import image_frames
 
 KEY = array("H", (0x1234, 0xABCD))
 

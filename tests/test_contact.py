@@ -9,9 +9,10 @@ import pytest
 from scripted_board import Answers, Line, hello, small, state
 
 from firmware import wire
-from host import board, cli, link
-from host.board import BoardLearner
-from host.link import LinkLost
+from host.base import cli
+from host.board import learner, link
+from host.board.learner import BoardLearner
+from host.board.link import LinkLost
 
 
 class Scene:
@@ -23,7 +24,7 @@ class Scene:
         self.connects: list[float] = []
         self.said: list[str] = []
         self.stopped = False
-        monkeypatch.setattr(board, "time", types.SimpleNamespace(sleep=self.line.sleep, monotonic=self.line.clock))
+        monkeypatch.setattr(learner, "time", types.SimpleNamespace(sleep=self.line.sleep, monotonic=self.line.clock))
         self.learner = BoardLearner(
             *small(),
             self.connect,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from host import lanes
-from host.cli import UserError
+from host.base.cli import UserError
+from host.board import micropythons
 
 SOURCE = (Path(__file__).resolve().parent.parent / "fixedpoint/kernels.py").read_text()
 
@@ -278,7 +278,7 @@ def compiles(source: str, directory: Path, march: str) -> bool:
     path = directory / "kernels.py"
     path.write_text(source)
     try:
-        lanes.compile_file(path, directory / "kernels.mpy", "viper", march)
+        micropythons.compile_file(path, directory / "kernels.mpy", "viper", march)
     except UserError:
         return False
     return True

@@ -13,10 +13,10 @@ import pytest
 from image_tool import ROOT, run_tool
 
 from firmware import wire
-from host import install
-from host.cli import UserError
-from host.link import Link
-from host.serialport import SerialTransport
+from host.base.cli import UserError
+from host.board import install
+from host.board.link import Link
+from host.board.serialport import SerialTransport
 from tools import image
 
 pytest.importorskip("littlefs", reason="no littlefs-python here: pip install littlefs-python")

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from host import cli, dataset, simulate, stream
+from host import dataset as command
+from host import simulate, stream
+from host.base import cli
+from host.data import dataset
 
 SMALL = ("--rows", 6, "--limit", 60, "--test-limit", 20)
 VALUES = {
@@ -105,7 +108,7 @@ def test_defaults_are_no_options_that_were_given():
 
 @pytest.mark.parametrize("args", [["--show", "--mirror", "x"], ["--fetch", "x", "--data", "y"]])
 def test_dataset_refuses_what_counts_for_nothing(answer, args):
-    assert_refused(answer(dataset.main, *args), *[arg for arg in args if arg.startswith("--")])
+    assert_refused(answer(command.main, *args), *[arg for arg in args if arg.startswith("--")])
 
 
 # --- --resume
@@ -119,7 +122,7 @@ def stopped(answer, tmp_path, monkeypatch):
         whole = answer(simulate.main, *options, "--run-dir", "whole", "--json")
         assert whole[0] == 0, whole[2]
         with monkeypatch.context() as patch:
-            patch.setattr("host.cli.Interrupt.requested", True)
+            patch.setattr("host.base.cli.Interrupt.requested", True)
             assert answer(simulate.main, *options, "--run-dir", "r")[0] == 130
         return json.loads(whole[1])
 

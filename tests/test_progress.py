@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from host import cli, heartbeat
+from host.base import cli, heartbeat
 from tools import bench, mutate, parity, soak
 
 Outcome = tuple[int, str, list[str]]

@@ -30,11 +30,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from fixedpoint.lattice import Lattice
-from host import cli, dataset, lanes
-from host.config import PRESETS, Config, configure
-from host.engine import FixedLearner, FloatLearner, executor
-from host.heartbeat import say
-from host.scratch import Scratch
+from host.base import cli
+from host.base.heartbeat import say
+from host.base.scratch import Scratch
+from host.board import micropythons
+from host.data import dataset
+from host.engine.learners import FixedLearner, FloatLearner, executor
+from host.runs.config import PRESETS, Config, configure
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = "numba"
@@ -125,15 +127,15 @@ class OnMicroPython:
 
 @contextmanager
 def micropython(arch: str, emit: str, config: Config, data: dataset.Dataset, count: int) -> Iterator[OnMicroPython]:
-    """A lane's MicroPython with the kernels compiled by that emitter, ready for `count` images."""
+    """A MicroPython with the kernels compiled by that emitter, ready for `count` images."""
     with Scratch("bench") as work:
         engine, job, images, script = (work / name for name in ("engine", "job.json", "images", "bench.py"))
-        lanes.compile_tree(arch, [ROOT / "fixedpoint"], engine, emit)
+        micropythons.compile_tree(arch, [ROOT / "fixedpoint"], engine, emit)
         job.write_text(json.dumps({**config.as_dict(), "rates": config.rates(0)}))
         pairs = zip(data.train_images[:count], data.train_labels[:count], strict=True)
         images.write_bytes(b"".join(image.tobytes() + bytes([label]) for image, label in pairs))
         script.write_text(SCRIPT)
-        argv = [*lanes.command(arch), "-X", "heapsize=2M", *map(str, (script, engine, job, images))]
+        argv = [*micropythons.command(arch), "-X", "heapsize=2M", *map(str, (script, engine, job, images))]
         with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             try:
                 yield OnMicroPython(process)
@@ -156,9 +158,9 @@ def trainers(config: Config, data: dataset.Dataset, images: dict[str, int], stac
         "float oracle": on_host("float oracle", lambda: FloatLearner(config)),
     }
     for name, count in images.items():
-        family, _, lane = name.partition(" ")
-        arch, _, emit = lane.partition(" ")
-        if family == "MicroPython" and lanes.available(arch) and (emit == "bytecode" or lanes.emit(arch) == emit):
+        family, _, which = name.partition(" ")
+        arch, _, emit = which.partition(" ")
+        if family == "MicroPython" and micropythons.available(arch) and emit in ("bytecode", micropythons.emit(arch)):
             say(f"bench: getting {name} ready")
             found[name] = stack.enter_context(micropython(arch, emit, config, data, count))
     return found

@@ -20,9 +20,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from host import cli
-from host.heartbeat import heartbeat
-from host.scratch import Scratch
+from host.base import cli
+from host.base.heartbeat import heartbeat
+from host.base.scratch import Scratch
 
 ROOT = Path(__file__).resolve().parent.parent
 LINK = ("tests/test_link.py", "tests/test_recovery.py", "tests/test_exactly_once.py")
@@ -42,7 +42,7 @@ class Mutation:
 
 DEVICE, WIRE, STORAGE = "firmware/device.py", "firmware/wire.py", "firmware/storage.py"
 CODEC = "firmware/codec.py"
-LINK_PY, BOARD = "host/link.py", "host/board.py"
+LINK_PY, BOARD = "host/board/link.py", "host/board/learner.py"
 
 MUTATIONS = (
     Mutation(

@@ -31,16 +31,16 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from random import Random
 
-import host.board
-import host.link
-import host.run
+import host.base.files
+import host.board.learner
+import host.board.link
 from firmware import storage, wire
 from fixedpoint.lattice import words
-from host import cli
-from host.heartbeat import heartbeat
-from host.scratch import Scratch, place
-from host.serialport import SerialTransport
-from host.sim import ARCHITECTURES, SimBoard
+from host.base import cli
+from host.base.heartbeat import heartbeat
+from host.base.scratch import Scratch, place
+from host.board.serialport import SerialTransport
+from host.board.sim import ARCHITECTURES, SimBoard
 from tools.faults.changed import changed, segments
 from tools.faults.episode import Episode, play
 from tools.faults.golden import Golden, Violation, small
@@ -93,7 +93,7 @@ storage.os, storage.open = Files, slow_open
 firmware.main.main()
 """
 SAVING = 0.03  # seconds that its checkpoint takes, about
-CHECKPOINT_FRAME = struct.calcsize(wire.ASK_FORMAT) + host.link.OVERHEAD - 1  # bytes, but for the first zero
+CHECKPOINT_FRAME = struct.calcsize(wire.ASK_FORMAT) + host.board.link.OVERHEAD - 1  # bytes, but for the first zero
 
 
 class Pty:
@@ -240,7 +240,7 @@ class Pty:
         """The checkpoint in the board's flash, compared with the golden model."""
         root = f"{self.board.flash}/"
         saved = storage.load(None, root)
-        if saved and saved[0] == host.board.session_id(self.golden.config):
+        if saved and saved[0] == host.board.learner.session_id(self.golden.config):
             lattice = self.golden.config.lattice()
             values = words(saved[2])
             if storage.load(values, root) == saved:
@@ -255,9 +255,9 @@ class Pty:
         files = types.SimpleNamespace(fsync=lambda number: self.host_file(), replace=self._replace)
         with (
             segments(),
-            changed(host.board, PAUSE=0.05),
-            changed(host.link, GREET=0.1, OPENING=2.0),
-            changed(host.run, os=files),
+            changed(host.board.learner, PAUSE=0.05),
+            changed(host.board.link, GREET=0.1, OPENING=2.0),
+            changed(host.base.files, os=files),
         ):
             yield
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-import host.config
-from host.config import Config
-from host.dataset import Dataset
+import host.runs.config
+from host.data.dataset import Dataset
+from host.runs.config import Config
 from tools.faults.changed import segments
 
 
@@ -16,7 +16,7 @@ class Golden:
     """What an undisturbed run does: digest after n steps, prediction in step n, and each epoch's line."""
 
     def __init__(self, config: Config, data: Dataset):
-        """data: as host.config.prepare() returns it. Learning rates change every SEGMENT images, as in the world."""
+        """data: as prepare() returns it. Learning rates change every SEGMENT images, as in the world."""
         with segments():
             self._run(config, data)
 
@@ -92,5 +92,5 @@ def small(seed: int, images: int, tests: int, size: tuple[int, int, int], epochs
         random.integers(0, 256, (tests, steps, rows), np.uint8),
         random.integers(0, cols, tests, np.uint8),
     )
-    config = host.config.configure(data, ("critical", "article")[seed % 2], seed, epochs, rows, cols, bits)
-    return Golden(config, host.config.prepare(data, config))
+    config = host.runs.config.configure(data, ("critical", "article")[seed % 2], seed, epochs, rows, cols, bits)
+    return Golden(config, host.runs.config.prepare(data, config))

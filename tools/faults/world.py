@@ -9,11 +9,12 @@ from math import inf
 from pathlib import Path
 from random import Random
 
-import host.board
-import host.run
+import host.base.files
+import host.board.learner
+import host.runs.run
 from firmware import storage
-from host.cli import UserError
-from host.link import LinkLost
+from host.base.cli import UserError
+from host.board.link import LinkLost
 from tools.faults.board import Board
 from tools.faults.changed import changed, segments
 from tools.faults.flash import Flash, PowerCut
@@ -285,8 +286,9 @@ class World:
         with (
             segments(),
             changed(storage, os=self.flash, open=self.flash.open),
-            changed(host.board, time=clock),
-            changed(host.run, time=clock, os=files),
+            changed(host.board.learner, time=clock),
+            changed(host.runs.run, time=clock),
+            changed(host.base.files, os=files),
         ):
             yield
 

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from host import cli, dataset
-from host.config import OPTIONS, PIXEL_BITS, PRESETS, Config, configure, prepare
-from host.run import CHECKPOINT, CONFIG, Checkpoint, RunDirectory
+from host.base import cli
+from host.data import dataset
+from host.runs.checkpoint import CHECKPOINT, Checkpoint
+from host.runs.config import OPTIONS, PIXEL_BITS, PRESETS, Config, configure, prepare
+from host.runs.directory import CONFIG, RunDirectory
 
 EPOCHS = {"host.simulate": 10, "host.stream": 1}  # defaults
 EVALUATE = cli.Case("--evaluate", lambda args: args.evaluate is not None)

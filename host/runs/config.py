@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from fixedpoint.lattice import MAX_ROWS, RATE_SHIFTS, Lattice, Random
-from host.cli import UserError, within
-from host.dataset import Dataset
+from host.base.cli import UserError, within
+from host.data.dataset import Dataset
 
 SEGMENT = 500  # images between two changes of the learning rate
 PIXEL_BITS = (8, 4, 1)

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from host import streams
+from host.base import streams
 
 EXIT_OK = 0
 EXIT_USER_ERROR = 2  # bad input: one line on stderr names the cause and the way out

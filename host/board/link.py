@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 
 from firmware import wire
-from host.cli import UserError
+from host.base.cli import UserError
 
 ANSWER = 1.5  # seconds until a board that does not answer is asked again: a training step of a slow board, and more
 TRIES = 6  # so often, then the link counts as lost

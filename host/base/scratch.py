@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from host.cli import UserError
+from host.base.cli import UserError
 
 try:
     import fcntl

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from firmware import wire
-from host import cli, dataset
-from host.config import SEGMENT, Config
-from host.engine import FixedLearner, executor
-from host.link import Gone, Link, LinkLost, NoFirmware, Transport
-from host.run import digest
+from host.base import cli
+from host.board.link import Gone, Link, LinkLost, NoFirmware, Transport
+from host.data import dataset
+from host.engine.learners import FixedLearner, executor
+from host.runs.checkpoint import digest
+from host.runs.config import SEGMENT, Config
 
 EVIDENCE = "twin-mismatch.npz"  # in the run's directory: both states, where board and twin differ
 PAUSE = 0.5  # seconds between two attempts to reach a board that is gone
