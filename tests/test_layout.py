@@ -18,7 +18,7 @@ PACKAGES = ("fixedpoint", "firmware", "host", "tools")
 ENGINE = {"array", "binascii", "micropython"}
 BOARD = ENGINE | {"gc", "os", "select", "struct", "sys", "time"}
 # What the host side needs beside Python itself: by package, as installed or only where one command uses it.
-INSTALLED = {"host": {"numpy", "numba", "serial", "tqdm"}, "tools": {"numpy", "tqdm", "littlefs"}}
+INSTALLED = {"host": {"numpy", "numba", "llvmlite", "serial", "tqdm"}, "tools": {"numpy", "tqdm", "littlefs"}}
 
 # Which packages a package may import. host starts the tools that build a board's image as programs; tools measure the
 # host's code.
