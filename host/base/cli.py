@@ -67,6 +67,15 @@ class Interrupt:
         self.requested = True
 
 
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Within, a first signal waits for the end: a compiler's callbacks swallow an exception that strikes in them."""
+    with Interrupt() as status:
+        yield
+    if status.requested:
+        raise KeyboardInterrupt
+
+
 def interrupt(number: int, frame: object) -> NoReturn:
     """As a handler: interrupt at once."""
     Interrupt.last = signal.Signals(number)
