@@ -25,7 +25,8 @@ def main() -> int:
     config = configure(data, args.preset, args.seed, args.epochs)
     data = prepare(data, config)
     reset()
-    learner = FixedLearner(config.lattice(kernels=checked_kernels(compiled=True), words=int32_words))
+    with cli.held():
+        learner = FixedLearner(config.lattice(kernels=checked_kernels(compiled=True), words=int32_words))
     with tqdm(total=config.total, unit="img") as bar:
         for epoch in range(config.epochs):
             order = config.order(epoch)

@@ -3,8 +3,8 @@
     python -m host.sim            prints a port for `python -m host.stream --port ...`; Ctrl-C ends it
 """
 
-import signal
 import sys
+import time
 from pathlib import Path
 
 from host.base import cli
@@ -23,7 +23,7 @@ def main() -> int:
         print(board.port, flush=True)
         print(f"simulated {board.arch} board: python -m host.stream --port {board.port}", file=sys.stderr)
         while not status.requested and not board.trouble:
-            signal.sigtimedwait([], 0.2)
+            time.sleep(0.2)
         if board.trouble and board.process and board.process.returncode:  # 0: a host said EXIT
             board.check()
     return 0

@@ -29,7 +29,8 @@ def make_learner(config: Config, engine: str) -> Learner:
     """The Learner for --engine, at the run's seeded start."""
     if config.arithmetic == "float":
         return FloatLearner(config)
-    return FixedLearner(config.lattice(**executor(engine)))
+    with cli.held():
+        return FixedLearner(config.lattice(**executor(engine)))
 
 
 def engine_of(args: argparse.Namespace, config: Config) -> str:

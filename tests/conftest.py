@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,11 @@ from tools.faults.golden import small
 from tools.faults.world import World
 
 Answer = tuple[int, str, str]  # exit code, stdout, stderr
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: much of the time a test waits for a child process."""
+    return min(6, (os.cpu_count() or 1) + 1)
 
 
 @pytest.fixture(scope="module", autouse=True)

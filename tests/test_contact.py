@@ -30,7 +30,7 @@ class Scene:
             self.connect,
             stopped=lambda: self.stopped,
             say=self.said.append,
-            link=link.Link(None, self.line.clock),  # type: ignore[arg-type]
+            link=link.Link(clock=self.line.clock),
         )
 
     def connect(self) -> Line:

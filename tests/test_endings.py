@@ -1,5 +1,6 @@
 """How a command ends: by every signal at every time, with stdout and stderr full or closed, and over hostile files."""
 
+import ctypes
 import json
 import os
 import re
@@ -295,3 +296,18 @@ def test_what_is_no_checkpoint_is_called_so(answer, tmp_path, name):
 def test_checkpoint_with_json_too_deep_is_damaged(answer, tmp_path):
     (tmp_path / "x").write_bytes(npz(params=np.zeros((4, 3, 4), np.int32), about=np.array(DEEP)))
     assert_one_line(answer(simulate.main, "--evaluate", "x")[2], "checkpoint x is damaged", "restore it")
+
+
+def test_ctrl_c_in_a_compilers_callback_is_not_swallowed(answer, monkeypatch):
+    """Numba's and LLVM's callbacks drop an exception that is raised in them: the run would go on to its end."""
+
+    def compiling(name: str) -> dict:
+        ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.SIGINT))()
+        return {}
+
+    lost: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lost.append)
+    monkeypatch.setattr(simulate, "executor", compiling)
+    code, out, err = answer(simulate.main, "--limit", 5, "--test-limit", 5, "--epochs", 1, "--rows", 4)
+    assert (code, out) == (130, "") and err.splitlines()[-1] == "interrupted"
+    assert lost == []

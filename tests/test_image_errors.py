@@ -198,7 +198,7 @@ def test_garbled_answer() -> None:
 
 
 def test_what_ends_the_firmware_is_a_comment_at_a_prompt() -> None:
-    frame = Link(None).frame(bytes([wire.EXIT]))  # type: ignore[arg-type]
+    frame = Link().frame(bytes([wire.EXIT]))
     assert frame[2:3] == b"#" and not set(frame) & set(b"\x01\x03\x04\x05\r\n")
 
 

@@ -1,12 +1,15 @@
 """What is printed where: the result alone on stdout, in one format; progress and all else on stderr."""
 
+import fcntl
 import io
 import json
 import os
 import pty
 import re
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -245,3 +248,14 @@ def test_the_longest_text_leaves_room_for_a_bar_in_80_columns(monkeypatch):
 def test_text_on_top_of_the_bar_goes_to_stderr(capsys):
     report.say("something")
     assert capsys.readouterr() == ("", "something\n")
+
+
+@pytest.mark.parametrize("rows, cols, drawn", [(24, 80, True), (0, 0, False)])
+def test_a_terminal_of_unknown_size_gets_lines(rows, cols, drawn, monkeypatch):
+    """A serial console says 0 x 0, where a bar would never be seen."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
+    with open(slave, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        assert report.drawable() == drawn
+    os.close(master)

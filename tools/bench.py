@@ -121,7 +121,7 @@ class OnMicroPython:
         self.process.stdin.flush()
         answer = self.process.stdout.readline().split()
         if len(answer) != 2:
-            raise cli.UserError(f"a MicroPython ended while it trained ({self.process.args})")
+            raise cli.UserError(f"a MicroPython ended while it trained ({self.process.args!r})")
         return int(answer[0]) / 1e6, answer[1]
 
 

@@ -212,7 +212,7 @@ def _verify(directory: Path, manifest_json: bytes) -> str | None:
 def read_manifest(data: bytes) -> dict[str, Any]:
     """A manifest, with all that is relied on. Raises ValueError with what is wrong."""
     try:
-        manifest = json.loads(data)
+        manifest: dict[str, Any] = json.loads(data)
         march, board = manifest["march"], manifest.get("board")
         if march not in KINDS or board not in (None, *BOARDS):
             raise ValueError(f"march {march}, board {board}")

@@ -283,7 +283,7 @@ def report(chosen: list[Mutation], args: argparse.Namespace) -> int:
         for n, mutation in enumerate(chosen):
             copy(work / str(n))
             mutate(work / str(n), mutation)
-    futures: list[Future] = []
+    futures: list[Future[tuple[str | None, float]]] = []
 
     def so_far() -> str:
         ended = sum(map(Future.done, futures))

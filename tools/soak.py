@@ -45,7 +45,7 @@ from tools.faults.changed import changed, segments
 from tools.faults.episode import Episode, play
 from tools.faults.golden import Golden, Violation, small
 from tools.faults.injector import Injector
-from tools.faults.world import Killed
+from tools.faults.world import Killed, World
 
 IN_PROCESS, THROUGH_PTY = 1_000_000, 10_000  # faults, unless told otherwise
 PER_RUN = {False: 1500, True: 300}  # at the most: a run must come to its end, too
@@ -239,7 +239,7 @@ class Pty:
     def _saved(self) -> tuple[int, int, int] | None:
         """The checkpoint in the board's flash, compared with the golden model."""
         root = f"{self.board.flash}/"
-        saved = storage.load(None, root)
+        saved: tuple[int, int, int] | None = storage.load(None, root)
         if saved and saved[0] == host.board.learner.session_id(self.golden.config):
             lattice = self.golden.config.lattice()
             values = words(saved[2])
@@ -341,7 +341,8 @@ def in_process(seed: int, total: Total, status: cli.Interrupt) -> int | None:
             traceback.print_exc()
             return seed
         world = story.world
-        total.add(story, world.faults(), world.paths + world.board.counters)  # type: ignore[attr-defined]
+        assert isinstance(world, World)
+        total.add(story, world.faults(), world.paths + world.board.counters)
         seed += 1
     return None
 

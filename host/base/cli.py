@@ -67,6 +67,15 @@ class Interrupt:
         self.requested = True
 
 
+@contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Within, a first signal waits for the end: a compiler's callbacks swallow an exception that strikes in them."""
+    with Interrupt() as status:
+        yield
+    if status.requested:
+        raise KeyboardInterrupt
+
+
 def interrupt(number: int, frame: object) -> NoReturn:
     """As a handler: interrupt at once."""
     Interrupt.last = signal.Signals(number)
@@ -114,6 +123,19 @@ def within(option: str, value: int, lowest: int, highest: int, why: str = "") ->
     return value
 
 
+def _number(option: str, lowest: int, highest: int) -> Callable[[str], int]:
+    """What reads this option's value, a whole number in this range."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError as error:
+            raise UserError(f"{option} {text}: choose a whole number from {lowest} to {highest}") from error
+        return within(option, value, lowest, highest)
+
+    return read
+
+
 @dataclass(frozen=True)
 class Case:
     """A way to call a command in which some options count for nothing."""
@@ -150,22 +172,15 @@ class Parser(argparse.ArgumentParser):
     ) -> None:
         """Add an option. lowest, highest: a whole number in this range. useless: to give it then is an error."""
 
-        def number(text: str) -> int:
-            try:
-                value = int(text)
-            except ValueError as error:
-                raise UserError(f"{flag} {text}: choose a whole number from {lowest} to {highest}") from error
-            return within(flag, value, lowest, highest)
-
         if lowest is not None:
-            keywords["type"] = number
+            keywords["type"] = _number(flag, lowest, highest)
         dest = self.add_argument(flag, default=None, **keywords).dest
         self.useless[dest] = flag, useless
         self.defaults[dest] = False if keywords.get("action") == "store_true" else default
 
     def parse_args(self, *args: Any) -> argparse.Namespace:  # type: ignore[override]
         """As usual; `given` holds the names of the options that were given, and None is what has no default."""
-        found = super().parse_args(*args)
+        found: argparse.Namespace = super().parse_args(*args)
         found.given = {dest for dest in self.useless if getattr(found, dest) is not None}
         for dest in self.useless:  # in the order of the help
             flag, cases = self.useless[dest]

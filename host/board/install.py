@@ -322,9 +322,10 @@ def greet(port: str, patience: float) -> Hello:
 def mpremote(port: str, *arguments: str, timeout: float) -> str:
     """Run mpremote on a port; return what it printed. Raises UserError if it fails, or does not end in time."""
     argv = [sys.executable, "-m", "mpremote", "connect", port, *arguments]
-    options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True}
     try:
-        done = subprocess.run(argv, text=True, errors="replace", timeout=timeout, **options)
+        done = subprocess.run(
+            argv, text=True, errors="replace", timeout=timeout, stdin=subprocess.DEVNULL, capture_output=True
+        )
     except subprocess.TimeoutExpired as error:
         raise UserError(silent(port)) from error
     if done.returncode:
@@ -336,7 +337,8 @@ def answer(text: str) -> dict[str, Any]:
     """The answer to PROBE or HASH in what mpremote printed. Raises UserError if there is none."""
     lines = [line[1:] for line in text.splitlines() if line.startswith("@")]
     try:
-        return json.loads(lines[-1])
+        found: dict[str, Any] = json.loads(lines[-1])
+        return found
     except (IndexError, ValueError) as error:
         raise UserError("the board's answer was garbled on the way; try again, and check the cable") from error
 

@@ -260,8 +260,16 @@ def program(name: str, package: str) -> str:
 def _output(argv: Sequence[str], environment: dict[str, str] | None = None) -> str:
     """All that a program prints, or the reason why it did not start."""
     try:
-        options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
-        done = subprocess.run(argv, text=True, errors="replace", timeout=TIMEOUT, env=environment, **options)
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT,
+            env=environment,
+        )
         return done.stdout
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"E: {error}"

@@ -63,7 +63,7 @@ class SerialTransport:
         until = time.monotonic() + min(timeout, NAP)
         try:
             while True:
-                data = self.serial.read(max(1, self.serial.in_waiting))
+                data: bytes = self.serial.read(max(1, self.serial.in_waiting))
                 if data or time.monotonic() >= until:
                     return data
         except Exception as error:

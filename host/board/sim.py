@@ -60,8 +60,11 @@ class SimBoard:
     ):
         self.arch = arch or best_architecture()
         self.baud, self.damage, self.say = baud, damage or (lambda data, to_board: data), say
-        self.own = None if flash else Scratch("board")
-        self.flash = flash or self.own.path
+        self.own: Scratch | None = None
+        if flash is None:
+            self.own = Scratch("board")
+            flash = self.own.path
+        self.flash = flash
         self.link = self.flash / "port"
         self.port = str(self.link)
         try:
@@ -71,7 +74,7 @@ class SimBoard:
                 f"cannot write the simulated board's flash, {self.flash} ({error.strerror}); make room there, or name"
                 f" another place with {'TMPDIR' if self.own else '--flash'}"
             ) from error
-        self.process: subprocess.Popen | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self.master = self.outer = -1
         self.lock = threading.Lock()  # of the terminals
         self.switch = threading.RLock()  # of the process: what we end ourselves was not killed

@@ -16,6 +16,7 @@ from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class Site:
         return f"{self.kernel}, line {self.line}: {self.text}"
 
 
-def watch(value: int, site: int, low: array, high: array) -> int:
+def watch(value: int, site: int, low: "array[int]", high: "array[int]") -> int:
     """Return value, its range recorded; raise OverflowError beyond 31 bits."""
     if value < low[site] or value > high[site]:
         if value < -BOUND or value >= BOUND:
@@ -51,7 +52,7 @@ def watch(value: int, site: int, low: array, high: array) -> int:
     return value
 
 
-def within(value: int, site: int, low: array, high: array, lowest: int, end: int) -> int:
+def within(value: int, site: int, low: "array[int]", high: "array[int]", lowest: int, end: int) -> int:
     """Return value; raise OverflowError unless lowest <= value < end."""
     if value < lowest or value >= end:
         low[-1], high[-1] = site, value
@@ -116,11 +117,12 @@ class Watcher(ast.NodeTransformer):
         return node
 
     def _watch(self, node: ast.expr, text: str, signals: tuple[str, ...] = ()) -> ast.Call:
-        if isinstance(node, ast.Call) and node.func.id == "watch":  # it only lacks the names
-            self.sites[node.args[1].value].signals = signals
-            return node
-        site = Site(self.kernel, node.lineno, text, f"a value of {BITS} bits", signals)
-        return self._call("watch", node, site)
+        match node:
+            case ast.Call(func=ast.Name("watch"), args=[_, ast.Constant(int(site)), *_]):  # it only lacks the names
+                self.sites[site].signals = signals
+                return node
+        new = Site(self.kernel, node.lineno, text, f"a value of {BITS} bits", signals)
+        return self._call("watch", node, new)
 
     def _within(self, node: ast.expr, rule: str, lowest: int, end: ast.expr) -> ast.Call:
         site = Site(self.kernel, node.lineno, ast.unparse(node), rule)
@@ -134,7 +136,7 @@ class Watcher(ast.NodeTransformer):
         args += [ast.Name(name, ast.Load()) for name in ("_low", "_high")]
         return ast.copy_location(ast.Call(ast.Name(function, ast.Load()), [*args, *limits], []), node)
 
-    def _refuse(self, node: ast.AST) -> None:
+    def _refuse(self, node: ast.expr | ast.stmt) -> NoReturn:
         raise SyntaxError(f"{self.kernel}, line {node.lineno}: {ast.unparse(node)} is not in the dialect")
 
 
@@ -189,11 +191,16 @@ def checked_kernels(compiled: bool = False) -> types.SimpleNamespace:
     )
 
 
-def _executable(watch: Callable, within: Callable, compile_: Callable, convert: Callable) -> types.SimpleNamespace:
+def _executable(
+    watch: Callable[..., int],
+    within: Callable[..., int],
+    compile_: Callable[[Callable[..., Any]], Callable[..., Any]],
+    convert: Callable[[object], object],
+) -> types.SimpleNamespace:
     names = {**vars(kernels), "watch": watch, "within": within}
     exec(_CODE, names)
 
-    def reporting(function: Callable) -> Callable:
+    def reporting(function: Callable[..., Any]) -> Callable[..., None]:
         def call(*args: object) -> None:
             try:
                 function(*map(convert, (_low, _high, *args)))

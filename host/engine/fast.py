@@ -6,6 +6,7 @@ import types
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,10 +54,10 @@ def _compile(cached: bool) -> types.SimpleNamespace:
     arguments = {"tanh": tables.TANH, "exp": tables.EXP, "c_table": tables.C, "da_table": tables.DA}
     frozen = {id(table): np.array(table) for table in arguments.values()}
 
-    def compiled(function: Callable) -> Callable:
+    def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
         annotated = function.__annotations__  # int, or a pointer type; plain locals have none
         scalars = [name for name in function.__code__.co_varnames if annotated.get(name, int) is int]
-        fast = numba.njit(function, locals=dict.fromkeys(scalars, numba.int32), cache=cached)
+        fast: Callable[..., Any] = numba.njit(function, locals=dict.fromkeys(scalars, numba.int32), cache=cached)
         if not arguments.keys() & annotated.keys():
             return fast
 

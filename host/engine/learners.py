@@ -3,6 +3,8 @@
 Executors are plain CPython (the golden model), Numba, and a checking CPython.
 """
 
+from typing import Any
+
 import numpy as np
 
 from fixedpoint.kernels import GRADIENT
@@ -13,7 +15,7 @@ from host.runs.checkpoint import digest
 from host.runs.config import Config
 
 
-def executor(name: str) -> dict:
+def executor(name: str) -> dict[str, Any]:
     """Keyword arguments of a Lattice for the executor: numba, python or checked (see host.engine.checked)."""
     if name == "numba":
         return {"kernels": numba_kernels(), "words": int32_words}
@@ -42,7 +44,7 @@ class FixedLearner:
 
     def evaluate(self, images: np.ndarray, labels: np.ndarray) -> float:
         predict = self.lattice.predict
-        hits = sum(predict(image.tobytes()) == label for image, label in zip(images, labels.tolist(), strict=True))
+        hits: int = sum(predict(image.tobytes()) == label for image, label in zip(images, labels.tolist(), strict=True))
         return hits / len(labels)
 
     def params(self) -> np.ndarray:

@@ -5,6 +5,7 @@ with a title, or with --json one JSON object; both have the same fields in the s
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -134,6 +135,14 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
+def drawable() -> bool:
+    """Whether stderr is a terminal that can show a bar: one of unknown size (a serial console) cannot."""
+    try:
+        return sys.stderr.isatty() and min(os.get_terminal_size(sys.stderr.fileno())) > 1
+    except (OSError, ValueError):
+        return False
+
+
 class Meter:
     """Shows how far a run is. extra() may add something to its text."""
 
@@ -145,7 +154,7 @@ class Meter:
             leave=False,
             dynamic_ncols=True,
             delay=REDRAW,  # no bar before there is something to say
-            disable=not sys.stderr.isatty(),
+            disable=not drawable(),
         )
         self.told = self.seen = time.monotonic()
         self.before: Progress | None = None

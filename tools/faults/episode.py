@@ -15,7 +15,7 @@ from host.base.cli import UserError
 from host.base.scratch import Scratch
 from host.board.link import ANSWER, BoardReset, Link, LinkLost, Transport
 from host.runs.directory import RunDirectory
-from host.runs.run import Run
+from host.runs.run import Progress, Run
 from tools.faults.golden import Golden, GoldenTwin, Violation, small
 from tools.faults.world import Killed, World
 
@@ -105,7 +105,7 @@ class Episode:
         self.until = inf  # when the run must have ended
         self.run: Run | None = None
         self.learner: WatchedLearner | None = None
-        self.chunks: Iterator = iter(())
+        self.chunks: Iterator[Progress] = iter(())
         self.statistics: Counter[str] = Counter()
 
     def start(self) -> None:
@@ -114,8 +114,7 @@ class Episode:
         resume = (self.path / "config.json").exists()
         directory = RunDirectory(self.path, config, resume)
         link = Link(
-            None,  # type: ignore[arg-type]
-            world.monotonic,
+            clock=world.monotonic,
             answer=self.answer,
             largest=self.largest,
             draw=lambda: world.random.getrandbits(32),
@@ -124,7 +123,7 @@ class Episode:
             config, data, world.connect, replace=self.replace, stopped=lambda: self.stop, link=link
         )
         self.learner.paths = world.paths
-        self.learner.twin = GoldenTwin(self.golden) if self.twin else None  # type: ignore[assignment]
+        self.learner.twin = GoldenTwin(self.golden) if self.twin else None
         self.run = Run(config, data, self.learner, directory, self.interval)
         if resume:
             self.run.resume()

@@ -1,5 +1,7 @@
 """The golden model: what an undisturbed run does, step by step, to compare with."""
 
+from typing import Any
+
 import numpy as np
 
 import host.runs.config
@@ -25,7 +27,7 @@ class Golden:
         lattice = config.lattice()
         self.digests = [lattice.digest()]
         self.predictions: list[int] = []
-        self.epochs: list[dict] = []
+        self.epochs: list[dict[str, Any]] = []
         images, labels = [image.tobytes() for image in data.train_images], data.train_labels.tolist()
         tests = [image.tobytes() for image in data.test_images]
         for epoch in range(config.epochs):

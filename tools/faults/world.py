@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from math import inf
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import host.base.files
 import host.board.learner
@@ -94,7 +95,7 @@ class World:
         self.rate = 0.0
         self.counts: Counter[str] = Counter()
         self.paths: Counter[str] = Counter()
-        self.planned: list[list] = []  # [calls until then, kind]
+        self.planned: list[list[Any]] = []  # [calls until then, kind]
         self.lines: dict[bool, deque[tuple[float, bytes]]] = {True: deque(), False: deque()}
         self.open_until = {True: 0.0, False: 0.0}  # when a line carries again that has stalled
         self.at_host = bytearray()
