@@ -15,14 +15,15 @@ import argparse
 import shlex
 
 from host.base import cli
-from host.engine.learners import FixedLearner, FloatLearner, executor
+from host.engine.learners import FixedLearner, FloatLearner, LaneLearner, executor
 from host.runs import report
 from host.runs.config import Config
 from host.runs.options import add_run_options, epochs_note, open_checkpoint, open_run
 from host.runs.run import Learner, Run
 
 NAME = "host.simulate"
-CHUNK = {"numba": 100, "python": 5, "checked": 1, "float": 10}  # images between two looks at Ctrl-C: some 20 to 200 ms
+# Images between two looks at Ctrl-C: some 20 to 200 ms.
+CHUNK = {"numba": 100, "llvm": 100, "python": 5, "checked": 1, "float": 10}
 
 
 def make_learner(config: Config, engine: str) -> Learner:
@@ -30,6 +31,8 @@ def make_learner(config: Config, engine: str) -> Learner:
     if config.arithmetic == "float":
         return FloatLearner(config)
     with cli.held():
+        if engine == "llvm":
+            return LaneLearner(config.lattice())
         return FixedLearner(config.lattice(**executor(engine)))
 
 
@@ -73,8 +76,8 @@ def main() -> None:
     parser.option(
         "--engine",
         choices=tuple(CHUNK),
-        help="numba (fast, the default), python (the golden model), checked (python, watching every intermediate),"
-        " float (the float64 oracle)",
+        help="numba (fast, the default), llvm (our own compiler, faster), python (the golden model), checked"
+        " (python, watching every intermediate), float (the float64 oracle)",
     )
     args = parser.parse_args()
     (train if args.evaluate is None else evaluate)(args)

@@ -35,7 +35,7 @@ from host.base.heartbeat import say
 from host.base.scratch import Scratch
 from host.board import micropythons
 from host.data import dataset
-from host.engine.learners import FixedLearner, FloatLearner, executor
+from host.engine.learners import FixedLearner, FloatLearner, LaneLearner, executor
 from host.runs.config import PRESETS, Config, configure
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,6 +44,7 @@ REFERENCE = "numba"
 # Executor: images per round; a round takes each of them a fraction of a second.
 ROUND = {
     "numba": 2000,
+    "llvm": 2000,
     "python": 20,
     "float oracle": 200,
     "MicroPython x64 bytecode": 30,
@@ -146,7 +147,7 @@ def micropython(arch: str, emit: str, config: Config, data: dataset.Dataset, cou
 def trainers(config: Config, data: dataset.Dataset, images: dict[str, int], stack: ExitStack) -> dict[str, Trainer]:
     """Every executor that there is on this machine, by its name. images: how many each will be given in all."""
 
-    def on_host(name: str, make: Callable[[], FixedLearner | FloatLearner]) -> OnHost:
+    def on_host(name: str, make: Callable[[], FixedLearner | FloatLearner | LaneLearner]) -> OnHost:
         say(f"bench: getting {name} ready")
         learner = make()
         learner.set_rates(config, 0)
@@ -154,6 +155,7 @@ def trainers(config: Config, data: dataset.Dataset, images: dict[str, int], stac
 
     found: dict[str, Trainer] = {
         "numba": on_host("numba", lambda: FixedLearner(config.lattice(**executor("numba")))),
+        "llvm": on_host("llvm", lambda: LaneLearner(config.lattice())),
         "python": on_host("python", lambda: FixedLearner(config.lattice())),
         "float oracle": on_host("float oracle", lambda: FloatLearner(config)),
     }

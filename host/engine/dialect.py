@@ -15,6 +15,7 @@ import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 LIMIT = 0x3FFFFFFF  # what a small int of a 32-bit machine holds
 TYPES = {"int": 0, "ptr8": 8, "ptr16": 16, "ptr32": 32}  # bits of an array's elements
@@ -294,7 +295,7 @@ class _Simplify(ast.NodeTransformer):
     def block(self, body: list[ast.stmt]) -> list[ast.stmt]:
         return [line for statement in body for line in self.statement(statement)]
 
-    def visit(self, node: ast.AST) -> ast.AST:
+    def visit(self, node: ast.AST) -> Any:
         if isinstance(node, ast.expr) and (value := fold(node, self.constants)) is not None:
             return ast.copy_location(ast.Constant(value), node)
         return super().visit(node)
@@ -310,5 +311,5 @@ class _Simplify(ast.NodeTransformer):
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
         """a < b < c is a < b and b < c: b has no effect of its own."""
         values = [self.visit(x) for x in (node.left, *node.comparators)]
-        parts = [ast.Compare(values[k], [op], [values[k + 1]]) for k, op in enumerate(node.ops)]
+        parts: list[ast.expr] = [ast.Compare(values[k], [op], [values[k + 1]]) for k, op in enumerate(node.ops)]
         return ast.copy_location(parts[0] if len(parts) == 1 else ast.BoolOp(ast.And(), parts), node)

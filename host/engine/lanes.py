@@ -124,3 +124,9 @@ class Lanes:
         made.rule[:] = type(made.rule)("i", self.arrays["rule"][:, lane].tolist())
         made.load(self.arrays["w"][:, lane].tolist(), self.steps[lane])
         return made
+
+    def load(self, lane: int, params: np.ndarray, step: int) -> None:
+        """Take a lane's parameters (int32, Q26, raster order) and the step counter that belongs to them."""
+        lattice = self.lattice(lane)
+        lattice.load(params.ravel().tolist(), step)
+        self._put(lane, lattice)

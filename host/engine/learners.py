@@ -9,7 +9,9 @@ import numpy as np
 
 from fixedpoint.kernels import GRADIENT
 from fixedpoint.lattice import CELL, GAIN, Lattice
+from host.base.heartbeat import heartbeat
 from host.engine.fast import int32_words, numba_kernels
+from host.engine.lanes import Lanes, compiled
 from host.reference import oracle
 from host.runs.checkpoint import digest
 from host.runs.config import Config
@@ -55,6 +57,35 @@ class FixedLearner:
 
     def digest(self) -> str:
         return f"{self.lattice.digest():08x}"
+
+
+class LaneLearner:
+    """The integer engine compiled by LLVM, many images a call, as the Learner of a Run."""
+
+    def __init__(self, lattice: Lattice):
+        with heartbeat(lambda: "compiling the kernels for this computer"):
+            compiled(1)  # now, not while a run is timed
+        self.lanes = Lanes([lattice])
+
+    def set_rates(self, config: Config, step: int) -> None:
+        self.lanes.set_rates(config.rates(step))
+
+    def train(self, images: np.ndarray, labels: np.ndarray) -> int:
+        found = self.lanes.learn(images[:, None], labels[:, None])
+        return int((found[:, 0] == labels).sum())
+
+    def evaluate(self, images: np.ndarray, labels: np.ndarray) -> float:
+        return float((self.lanes.classify(images)[:, 0] == labels).mean())
+
+    def params(self) -> np.ndarray:
+        lattice = self.lanes.shape
+        return self.lanes.arrays["w"][:, 0].reshape(lattice.rows, lattice.cols, 4).copy()
+
+    def load(self, params: np.ndarray, step: int) -> None:
+        self.lanes.load(0, params, step)
+
+    def digest(self) -> str:
+        return digest(self.params(), self.lanes.steps[0])
 
 
 class FloatLearner:

@@ -12,7 +12,8 @@ and `classify`, the loops of Lattice.learn() and Lattice.predict().
 
 import ast
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from llvmlite import binding, ir
 
@@ -26,6 +27,12 @@ LANES = (1, 4, 8, 16)
 def number(value: int) -> ir.Constant:
     """A 32-bit constant."""
     return ir.Constant(INT, value)
+
+
+def whole(node: ast.expr) -> int:
+    """The value of a constant."""
+    assert isinstance(node, ast.Constant) and isinstance(node.value, int)
+    return node.value
 
 
 def wide(value: ir.Value) -> bool:
@@ -58,7 +65,7 @@ class Emitter:
         self.block(kernel.body)
         self.builder.ret_void()
 
-    def type(self, name: str) -> ir.Type:
+    def type_of(self, name: str) -> ir.Type:
         """The type of a variable."""
         return self.vector if self.lanes > 1 and name in self.kernel.varying else INT
 
@@ -66,7 +73,7 @@ class Emitter:
         """Where a variable lives until LLVM has found a register for it."""
         if name not in self.slots:
             with self.builder.goto_entry_block():
-                self.slots[name] = self.builder.alloca(self.type(name), name=name)
+                self.slots[name] = self.builder.alloca(self.type_of(name), name=name)
         return self.slots[name]
 
     def splat(self, value: ir.Value) -> ir.Value:
@@ -89,7 +96,7 @@ class Emitter:
     def value(self, node: ast.expr) -> ir.Value:
         """A 32-bit number, or a vector of them."""
         if isinstance(node, ast.Constant):
-            return number(node.value)
+            return number(whole(node))
         if isinstance(node, ast.Name):
             return self.builder.load(self.slot(node.id))
         if isinstance(node, ast.Subscript):
@@ -100,7 +107,7 @@ class Emitter:
         truth = self.truth(node)
         return self.builder.zext(truth, self.vector if wide(truth) else INT)
 
-    def operation(self, operator: type, left: ir.Value, right: ir.Value) -> ir.Value:
+    def operation(self, operator: type[ast.operator], left: ir.Value, right: ir.Value) -> ir.Value:
         b = self.builder
         if operator is ast.FloorDiv:  # the checked domain: a dividend that is not negative, a divisor above 0
             return b.udiv(left, self.of_those_here(right, 1))
@@ -191,7 +198,7 @@ class Emitter:
             return
         assert isinstance(target, ast.Name)
         slot = self.slot(target.id)
-        if self.type(target.id) is self.vector:
+        if self.type_of(target.id) is self.vector:
             value = self.splat(value)
             if self.mask is not None:
                 value = self.builder.select(self.mask, value, self.builder.load(slot))
@@ -240,8 +247,8 @@ class Emitter:
 
     def count(self, node: ast.For) -> None:
         """The counter is not the variable: the body may assign to that."""
-        assert isinstance(node.iter, ast.Tuple) and isinstance(node.iter.elts[2], ast.Constant)
-        b, step = self.builder, node.iter.elts[2].value
+        assert isinstance(node.iter, ast.Tuple)
+        b, step = self.builder, whole(node.iter.elts[2])
         low, high = self.value(node.iter.elts[0]), self.value(node.iter.elts[1])
         with b.goto_entry_block():
             counter = b.alloca(INT)
@@ -357,7 +364,7 @@ def machine() -> binding.TargetMachine:
 class Native:
     """A compiled module. functions: name -> a ctypes function that takes addresses and integers."""
 
-    def __init__(self, text: str, signatures: dict[str, Sequence[type]]):
+    def __init__(self, text: str, signatures: Mapping[str, Sequence[type]]):
         """Compile. signatures: of the functions that are wanted."""
         module = binding.parse_assembly(text)
         options = binding.create_pipeline_tuning_options(3)
@@ -367,7 +374,8 @@ class Native:
         passes.getModulePassManager().run(module, passes)
         self.engine = binding.create_mcjit_compiler(module, computer)
         self.engine.finalize_object()
-        self.functions = {}
+        self.functions: dict[str, Any] = {}
         for name, types in signatures.items():
-            self.functions[name] = function = ctypes.CFUNCTYPE(None, *types)(self.engine.get_function_address(name))
+            function: Any = ctypes.CFUNCTYPE(None, *types)(self.engine.get_function_address(name))
             function.owner = self  # the code is there as long as its functions are
+            self.functions[name] = function
