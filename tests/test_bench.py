@@ -65,7 +65,7 @@ def test_cost_is_measured_for_every_size(measured):
 @pytest.fixture
 def small(monkeypatch):
     """Executors of this process only, few images, no large lattices: for tests of the commands."""
-    monkeypatch.setattr(bench, "ROUND", {"numba": 10, "python": 5, "float oracle": 5, "MicroPython z80 native": 5})
+    monkeypatch.setattr(bench, "ROUND", {"numba": 10, "llvm": 10, "python": 5, "float oracle": 5, "MicroPython z80 native": 5})
     monkeypatch.setattr(bench.micropythons, "available", lambda arch: False)
     monkeypatch.setattr(bench, "SIDES", (4, 5))
     monkeypatch.setattr(bench, "CELL_STEPS", 2000)

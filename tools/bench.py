@@ -94,7 +94,7 @@ class Trainer(Protocol):
 class OnHost:
     """An executor in this process."""
 
-    learner: FixedLearner | FloatLearner
+    learner: FixedLearner | FloatLearner | LaneLearner
     data: dataset.Dataset
     step: int = 0
     cpu: float = 0.0  # seconds of CPU time so far
@@ -107,7 +107,7 @@ class OnHost:
         taken = time.perf_counter() - begun
         self.cpu += time.process_time() - cpu
         self.step += count
-        return taken, self.learner.digest() if isinstance(self.learner, FixedLearner) else ""
+        return taken, "" if isinstance(self.learner, FloatLearner) else self.learner.digest()
 
 
 @dataclass
