@@ -13,14 +13,16 @@ The result is on stdout, all else on stderr. Examples:
 
 import argparse
 
-from host import cli, report
-from host.config import Config
-from host.engine import FixedLearner, FloatLearner, executor
-from host.options import add_run_options, epochs_note, open_checkpoint, open_run, way_on
-from host.run import Learner, Run
+from host.base import cli
+from host.engine.learners import FixedLearner, FloatLearner, LaneLearner, executor
+from host.runs import report
+from host.runs.config import Config
+from host.runs.options import add_run_options, epochs_note, open_checkpoint, open_run, way_on
+from host.runs.run import Learner, Run
 
 NAME = "host.simulate"
-CHUNK = {"numba": 100, "python": 5, "checked": 1, "float": 10}  # images between two looks at Ctrl-C: some 20 to 200 ms
+# Images between two looks at Ctrl-C: some 20 to 200 ms.
+CHUNK = {"numba": 100, "llvm": 100, "python": 5, "checked": 1, "float": 10}
 
 
 def make_learner(config: Config, engine: str) -> Learner:
@@ -28,6 +30,8 @@ def make_learner(config: Config, engine: str) -> Learner:
     if config.arithmetic == "float":
         return FloatLearner(config)
     with cli.held():
+        if engine == "llvm":
+            return LaneLearner(config.lattice())
         return FixedLearner(config.lattice(**executor(engine)))
 
 
@@ -59,7 +63,7 @@ def train(args: argparse.Namespace) -> None:
     with cli.Interrupt() as status:
         report.follow(run, CHUNK[engine], status, again)
     if engine == "checked":
-        from host.checked import report as watched
+        from host.engine.checked import report as watched
 
         report.say(watched())
     report.show(f"Trained by {NAME} ({engine})", report.trained(run), args.json, again)
@@ -71,8 +75,8 @@ def main() -> None:
     parser.option(
         "--engine",
         choices=tuple(CHUNK),
-        help="numba (fast, the default), python (the golden model), checked (python, watching every intermediate),"
-        " float (the float64 oracle)",
+        help="numba (fast, the default), llvm (our own compiler, faster), python (the golden model), checked"
+        " (python, watching every intermediate), float (the float64 oracle)",
     )
     args = parser.parse_args()
     (train if args.evaluate is None else evaluate)(args)

@@ -15,13 +15,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from firmware import wire
-from host import cli, dataset, report
-from host.board import BoardLearner, Stopped
-from host.config import Config
-from host.link import Gone, LinkLost
-from host.options import EVALUATE, add_run_options, epochs_note, open_checkpoint, open_run, way_on
-from host.ports import reach
-from host.run import Run
+from host.base import cli
+from host.board.learner import BoardLearner, Stopped
+from host.board.link import Gone, LinkLost
+from host.board.ports import reach
+from host.data import dataset
+from host.runs import report
+from host.runs.config import Config
+from host.runs.options import EVALUATE, add_run_options, epochs_note, open_checkpoint, open_run, way_on
+from host.runs.run import Run
 
 NAME = "host.stream"
 SIM = cli.Case(
@@ -145,7 +147,7 @@ def main() -> None:
         "--sim-arch",
         choices=("x64", "i386", "armhf", "cpython"),
         useless=(PORT,),
-        help="machine of the simulated board (default: x64; i386 and armhf need `python -m host.lanes` once)",
+        help="machine of the simulated board (default: x64; i386 and armhf need `python -m host.micropythons` once)",
     )
     for flag, useless, text in (
         ("--install", (SIM,), "put the firmware on the board first (with mpremote)"),

@@ -13,7 +13,7 @@ import pytest
 from image_tool import run_tool
 from scripted_line import ROW, SIZE, Script, intact
 
-from host import cli
+from host.base import cli
 from tools.faults.episode import Episode
 from tools.faults.golden import small
 from tools.faults.world import World

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from host.cli import UserError
-from host.dataset import ARRAYS, CHECKSUMS, Dataset
+from host.base.cli import UserError
+from host.data.dataset import ARRAYS, CHECKSUMS, Dataset
 
 ROOT = Path(__file__).parents[1]
 TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS = CHECKSUMS

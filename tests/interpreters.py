@@ -1,18 +1,18 @@
-"""The MicroPythons of the lanes, and this Python; a test that needs one which is not here is skipped, and says why."""
+"""MicroPythons, and this Python; a test that needs one which is not here is skipped, and says why."""
 
 import sys
 
 import pytest
 
-from host import lanes
-from host.cli import UserError
+from host.base.cli import UserError
+from host.board import micropythons
 
 
 def interpreter(arch: str) -> list[str]:
-    """The command that runs the MicroPython of this lane, or, as `cpython`, this Python."""
+    """The command that runs this MicroPython, or, as `cpython`, this Python."""
     if arch == "cpython":
         return [sys.executable]
     try:
-        return lanes.command(arch)
+        return micropythons.command(arch)
     except UserError as error:
         pytest.skip(str(error))

@@ -5,8 +5,8 @@ import threading
 import time
 from pathlib import Path
 
-from host import lanes
-from host.sim import SimBoard
+from host.board import micropythons
+from host.board.sim import SimBoard
 from tools import image
 
 # Runs before the prompt: a littlefs of flash.bin is the only file system, and machine.reset() ends the process.
@@ -61,7 +61,7 @@ class PromptBoard(SimBoard):
 
     def _install(self, heap: str) -> list[str]:
         (self.flash / "boot.py").write_text(self.boot)
-        return [*lanes.command("x64"), "-X", f"heapsize={heap}", "-i", "boot.py", "main"]
+        return [*micropythons.command("x64"), "-X", f"heapsize={heap}", "-i", "boot.py", "main"]
 
     def _watch(self) -> None:
         while self.running:

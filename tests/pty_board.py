@@ -9,9 +9,9 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from host import lanes
-from host.scratch import Scratch
-from host.sim import SimBoard
+from host.base.scratch import Scratch
+from host.board import micropythons
+from host.board.sim import SimBoard
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def scratch() -> Scratch:
     """Where the firmware is compiled to, once for all boards of these tests; it goes with this process."""
     made = Scratch("firmware")
-    lanes.compile_tree("x64", [ROOT / "fixedpoint", ROOT / "firmware"], made.path)
+    micropythons.compile_tree("x64", [ROOT / "fixedpoint", ROOT / "firmware"], made.path)
     return made
 
 

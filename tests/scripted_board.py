@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable
 from math import inf
 
 from firmware import wire
-from host.config import Config, configure
-from host.dataset import Dataset, load
-from host.link import LinkLost
+from host.board.link import LinkLost
+from host.data.dataset import Dataset, load
+from host.runs.config import Config, configure
 
 END = 300.0  # seconds: no script takes so long
 Answers = Iterable[tuple[float, bytes | str]]  # seconds after the question, and the body of a frame, or a text
@@ -75,7 +75,7 @@ class Line:
         self.coming = sorted([*self.coming, (self.now + after, data)])
 
     def read(self, timeout: float) -> bytes:
-        """As Transport.read, in naps as those of host.serialport."""
+        """As Transport.read, in naps as those of host.board.serialport."""
         assert self.now < END, "the host waits for ever"
         until = self.now + min(timeout, 0.1)
         at = self.coming[0][0] if self.coming else inf

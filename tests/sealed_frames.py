@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from firmware import codec, wire
-from host.frames import image_frames
+from host.board.frames import image_frames
 
 KEY = array("H", (0x1234, 0xABCD))
 

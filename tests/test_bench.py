@@ -6,10 +6,12 @@ import sys
 import numpy as np
 import pytest
 
-from host import cli, dataset, lanes
-from host import config as config_module
-from host.config import PRESETS, configure
-from host.engine import FixedLearner, FloatLearner, executor
+from host.base import cli
+from host.board import micropythons
+from host.data import dataset
+from host.engine.learners import FixedLearner, FloatLearner, executor
+from host.runs import config as config_module
+from host.runs.config import PRESETS, configure
 from tools import bench, parity
 
 
@@ -39,8 +41,8 @@ def test_every_executor_there_is_gets_a_speed(measured):
     rows = {each["name"]: each for each in measured["executors"]}
     assert {"numba", "python", "float oracle"} <= rows.keys()
     assert rows.keys() | set(measured["missing"]) == bench.ROUND.keys()
-    assert ("MicroPython x64 bytecode" in rows) == lanes.available("x64")
-    assert ("MicroPython i386 viper" in rows) == lanes.available("i386")
+    assert ("MicroPython x64 bytecode" in rows) == micropythons.available("x64")
+    assert ("MicroPython i386 viper" in rows) == micropythons.available("i386")
     for each in rows.values():
         assert each["best"] >= each["images_per_second"] > 0 and each["rounds"] == 2 and each["images"] >= 1
         assert each["ms_per_image"] * each["images_per_second"] == pytest.approx(1000, rel=0.05)
@@ -63,8 +65,9 @@ def test_cost_is_measured_for_every_size(measured):
 @pytest.fixture
 def small(monkeypatch):
     """Executors of this process only, few images, no large lattices: for tests of the commands."""
-    monkeypatch.setattr(bench, "ROUND", {"numba": 10, "python": 5, "float oracle": 5, "MicroPython z80 native": 5})
-    monkeypatch.setattr(bench.lanes, "available", lambda arch: False)
+    rounds = {"numba": 10, "llvm": 10, "python": 5, "float oracle": 5, "MicroPython z80 native": 5}
+    monkeypatch.setattr(bench, "ROUND", rounds)
+    monkeypatch.setattr(bench.micropythons, "available", lambda arch: False)
     monkeypatch.setattr(bench, "SIDES", (4, 5))
     monkeypatch.setattr(bench, "CELL_STEPS", 2000)
 

@@ -13,7 +13,7 @@ from frames import SESSION, ask_body, frame, open_body, unframe
 from interpreters import interpreter
 
 from firmware import main, wire
-from host import lanes
+from host.board import micropythons
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "firmware/README.md").read_text()
@@ -171,7 +171,7 @@ main.main(root="no flash/")
 def test_a_host_that_dies_within_a_frame_is_given_up(arch: str, tmp_path: Path) -> None:
     """The board does not wait for the rest of the frame: it says HELLO again and hears the next host."""
     argv = interpreter(arch)
-    lanes.compile_tree(arch, [ROOT / "firmware", ROOT / "fixedpoint"], tmp_path / "board")
+    micropythons.compile_tree(arch, [ROOT / "firmware", ROOT / "fixedpoint"], tmp_path / "board")
     (tmp_path / "run.py").write_text(DYING)
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen([*argv, str(tmp_path / "run.py"), str(tmp_path / "board")], bufsize=0, **pipes) as process:

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from idx_files import SET, TEST_LABELS, assert_is_set, command, idx, many, refused, write
 
-from host import dataset as module
-from host.cli import UserError
-from host.dataset import ARRAYS, CHECKSUMS, Dataset, load, load_bundled
+from host.base.cli import UserError
+from host.data import dataset as module
+from host.data.dataset import ARRAYS, CHECKSUMS, Dataset, load, load_bundled
 from tools import make_digits
 
 

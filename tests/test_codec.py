@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from sealed_frames import KEY, bodies, cobs, crc32, halves, keys, received, seal, uncobs
 
 from firmware import codec, wire
-from host.config import quantise
-from host.frames import pack
+from host.board.frames import pack
+from host.runs.config import quantise
 
 ROOT = Path(__file__).resolve().parent.parent
 

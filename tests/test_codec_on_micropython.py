@@ -14,7 +14,7 @@ from interpreters import interpreter
 from sealed_frames import GOOD, KEY, TRAIN, cobs, drops, duplicates, flips, insertions, seal
 
 from firmware import wire
-from host import lanes
+from host.board import micropythons
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -123,7 +123,7 @@ def jobs() -> Iterator[tuple[str, tuple[int, int], bytes]]:
 def emitted(arch: str, emit: str, directory: Path) -> Path:
     """The firmware with its codec compiled by an emitter, everything else as it is in the source."""
     out = directory / f"{arch}-{emit}"
-    lanes.compile_tree(arch, [ROOT / "firmware"], out, emit)
+    micropythons.compile_tree(arch, [ROOT / "firmware"], out, emit)
     return out
 
 
@@ -160,7 +160,7 @@ def test_micropython_gives_the_same_answers(
     arch: str, emit: str, job: tuple[Path, Path], golden: list[str], tmp_path: Path
 ) -> None:
     argv = interpreter(arch)
-    if emit == "native" and lanes.emit(arch) == "bytecode":
+    if emit == "native" and micropythons.emit(arch) == "bytecode":
         pytest.skip(f"the {arch} MicroPython runs no machine code here")
     found = answers(argv, emitted(arch, emit, tmp_path), job)
     different = [(ours, theirs) for ours, theirs in zip(golden, found, strict=True) if ours != theirs]

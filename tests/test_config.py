@@ -1,4 +1,4 @@
-"""host.config: learning rates in integers, the order of the images, what a run is, and what it cannot be."""
+"""host.runs.config: learning rates in integers, the order of the images, what a run is, and what it cannot be."""
 
 import json
 from collections import Counter
@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixedpoint.lattice import MAX_ROWS, RATE_SHIFTS
-from host import config as module
-from host import dataset, oracle
-from host.cli import UserError
-from host.config import MAX_STEPS, PRESETS, SEGMENT, Config, configure, multiplier_shift, prepare, quantise
-from host.dataset import Dataset
-from host.engine import FloatLearner
+from host.base.cli import UserError
+from host.data import dataset
+from host.data.dataset import Dataset
+from host.engine.learners import FloatLearner
+from host.reference import oracle
+from host.runs import config as module
+from host.runs.config import MAX_STEPS, PRESETS, SEGMENT, Config, configure, multiplier_shift, prepare, quantise
 
 LOWEST, HIGHEST = RATE_SHIFTS
 LARGEST = Fraction(32767, 2**LOWEST)

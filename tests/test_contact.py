@@ -9,9 +9,10 @@ import pytest
 from scripted_board import Answers, Line, hello, small, state
 
 from firmware import wire
-from host import board, cli, link
-from host.board import BoardLearner
-from host.link import LinkLost
+from host.base import cli
+from host.board import learner, link
+from host.board.learner import BoardLearner
+from host.board.link import LinkLost
 
 
 class Scene:
@@ -23,13 +24,13 @@ class Scene:
         self.connects: list[float] = []
         self.said: list[str] = []
         self.stopped = False
-        monkeypatch.setattr(board, "time", types.SimpleNamespace(sleep=self.line.sleep, monotonic=self.line.clock))
+        monkeypatch.setattr(learner, "time", types.SimpleNamespace(sleep=self.line.sleep, monotonic=self.line.clock))
         self.learner = BoardLearner(
             *small(),
             self.connect,
             stopped=lambda: self.stopped,
             say=self.said.append,
-            link=link.Link(None, self.line.clock),  # type: ignore[arg-type]
+            link=link.Link(clock=self.line.clock),
         )
 
     def connect(self) -> Line:
@@ -187,7 +188,7 @@ def test_causes_that_alternate_are_said_once_each_and_then_every_ten_seconds(sce
     play.learner.ready()
     assert len(play.connects) > 50
     assert len({text.rpartition(": ")[2] for text in play.said[1:]}) == 2
-    assert 60 // (board.AGAIN + board.PAUSE) <= len(play.said) - 2 <= 60 // board.AGAIN
+    assert 60 // (learner.AGAIN + learner.PAUSE) <= len(play.said) - 2 <= 60 // learner.AGAIN
 
 
 @pytest.mark.parametrize("spoken, advised", [(True, False), (False, True)], ids=["after a HELLO", "from the start"])

@@ -10,7 +10,7 @@ import pytest
 from interpreters import interpreter
 
 from firmware import wire
-from host.cli import UserError
+from host.base.cli import UserError
 from tools import cost
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,4 +1,4 @@
-"""host.dataset: a Dataset, and IDX files good and bad."""
+"""host.data.dataset: a Dataset, and IDX files good and bad."""
 
 import errno
 import gzip
@@ -27,8 +27,8 @@ from idx_files import (
     write,
 )
 
-from host.cli import UserError
-from host.dataset import ARRAYS, CHECKSUMS, Dataset, load
+from host.base.cli import UserError
+from host.data.dataset import ARRAYS, CHECKSUMS, Dataset, load
 
 
 def test_digest_depends_on_every_array_and_on_the_shape_but_not_on_the_name():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from idx_files import FILES, SET, TRAIN_IMAGES, command, refused, write
 
-from host.dataset import load, main, picture
+from host.data.dataset import load, picture
+from host.dataset import main
 
 
 def test_show_command_summarises_the_bundled_digits(capsys):

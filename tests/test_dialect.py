@@ -1,169 +1,27 @@
-"""The kernels keep to what means the same to CPython, Numba, bytecode and viper on 32 bits.
+"""The kernels keep to what means the same to CPython, bytecode and viper on 32 bits, LLVM and C: host.engine.dialect.
 
-Most violations compile, and go wrong on a chip only: so the text itself is checked, construct by construct.
+Most violations compile, and go wrong on a chip only: so the reader must find every one of them.
 """
 
 import ast
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from host import lanes
-from host.cli import UserError
+from host.base.cli import UserError
+from host.board import micropythons
+from host.engine import dialect
 
 SOURCE = (Path(__file__).resolve().parent.parent / "fixedpoint/kernels.py").read_text()
 
-LIMIT = 0x3FFFFFFF  # what a small int of a 32-bit machine holds
-TYPES = {"int", "ptr8", "ptr16", "ptr32"}
-STATEMENTS = (ast.Assign, ast.AugAssign, ast.For, ast.While, ast.If, ast.Expr, ast.Continue)
-EXPRESSIONS = (ast.BinOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Subscript, ast.Name, ast.Constant, ast.UnaryOp)
-OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.FloorDiv, ast.Mod, ast.LShift, ast.RShift, ast.BitAnd, ast.BitOr)
-COMPARISONS = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
-
 
 def violations(source: str) -> list[str]:
-    """What the text has that the dialect has not, as "line: what"."""
-    tree = ast.parse(source)
-    constants: dict[str, int] = {}
-    found: list[str] = []
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and isinstance(node.targets[0], ast.Name):
-            name = node.targets[0].id
-            value = node.value.args[0] if len(node.value.args) == 1 else None
-            folded = fold(value, constants) if value else None
-            if not name.startswith("_") or folded is None:
-                found.append(
-                    f"{node.lineno}: {name} is no _NAME = const(integer): MicroPython would look it up each time"
-                )
-            else:
-                constants[name] = folded
-                if abs(folded) > LIMIT:
-                    found.append(f"{node.lineno}: constant {folded} is beyond 30 bits")
-        if isinstance(node, ast.FunctionDef):
-            found += Kernel(node, constants).found
-    return found
-
-
-def fold(node: ast.expr, constants: dict[str, int]) -> int | None:
-    """The value of an expression of integer constants, which compilers fold; None for any other."""
-    if isinstance(node, ast.Constant):
-        return node.value if type(node.value) is int else None
-    if isinstance(node, ast.Name):
-        return constants.get(node.id)
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        value = fold(node.operand, constants)
-        return None if value is None else -value
-    if isinstance(node, ast.BinOp):
-        left, right = fold(node.left, constants), fold(node.right, constants)
-        operation: dict[type, Callable[[int, int], int]] = {
-            ast.Add: int.__add__,
-            ast.Sub: int.__sub__,
-            ast.Mult: int.__mul__,
-            ast.LShift: lambda a, b: a << b if 0 <= b < 64 else 0,
-        }
-        if left is not None and right is not None and type(node.op) in operation:
-            return operation[type(node.op)](left, right)
-    return None
-
-
-class Kernel:
-    """The check of one function; `found` has what it found."""
-
-    def __init__(self, function: ast.FunctionDef, constants: dict[str, int]) -> None:
-        self.found: list[str] = []
-        self.constants = constants
-        arguments = function.args
-        if arguments.defaults or arguments.kwonlyargs or arguments.vararg or arguments.kwarg or arguments.posonlyargs:
-            self.note(function, "arguments are positional, without defaults")
-        if function.decorator_list or function.returns:
-            self.note(function, "no decorator, no result: the emitter is chosen when compiling, results go to memory")
-        for argument in arguments.args:
-            if not (isinstance(argument.annotation, ast.Name) and argument.annotation.id in TYPES):
-                self.note(argument, f"argument {argument.arg} is annotated as one of {', '.join(sorted(TYPES))}")
-        self.pointers = {a.arg for a in arguments.args if getattr(a.annotation, "id", "").startswith("ptr")}
-        assigned = [n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
-        self.known = {a.arg for a in arguments.args} | set(assigned) | set(constants)
-        for name in self.pointers.intersection(assigned):
-            self.note(function, f"{name} is a pointer: it keeps its value")
-        body = function.body[1:] if ast.get_docstring(function) is not None else function.body
-        for statement in body:
-            self.statement(statement)
-
-    def note(self, node: ast.AST, what: str) -> None:
-        self.found.append(f"{getattr(node, 'lineno', 0)}: {what}")
-
-    def statement(self, node: ast.stmt) -> None:
-        if not isinstance(node, STATEMENTS) or isinstance(node, ast.Expr):
-            self.note(node, f"no {type(node).__name__} statement")
-            return
-        if isinstance(node, ast.For):
-            self.loop(node)
-        if isinstance(node, (ast.For, ast.While)) and node.orelse:
-            self.note(node, "no else of a loop")
-        if isinstance(node, ast.AugAssign):
-            self.operation(node, node.op, node.value)
-        for field, value in ast.iter_fields(node):
-            for child in value if isinstance(value, list) else [value]:
-                if isinstance(child, ast.stmt):
-                    self.statement(child)
-                elif isinstance(child, ast.expr) and (field != "iter" or not isinstance(node, ast.For)):
-                    self.expression(child)
-
-    def loop(self, node: ast.For) -> None:
-        call = node.iter
-        if not (isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "range"):
-            self.note(node, "for runs over range() only")
-            return
-        if call.keywords or not 1 <= len(call.args) <= 3:
-            self.note(node, "range() takes 1 to 3 positional arguments")
-        if len(call.args) == 3 and not fold(call.args[2], self.constants):
-            self.note(node, "the step of range() is a constant, and not 0")
-        for argument in call.args:
-            self.expression(argument)
-
-    def operation(self, node: ast.AST, operator: ast.operator, right: ast.expr) -> None:
-        if not isinstance(operator, (*OPERATORS, ast.BitXor)):
-            self.note(node, f"no operator {type(operator).__name__}")
-        if isinstance(operator, (ast.LShift, ast.RShift)):
-            count = fold(right, self.constants)
-            if count is not None and not 0 <= count <= 31:
-                self.note(node, f"shift count {count} is not in 0..31")
-
-    def expression(self, node: ast.expr) -> None:
-        if isinstance(node, ast.Call):
-            self.note(node, "no call but that of range() in for: no function, no cast, no allocation")
-            return
-        if not isinstance(node, EXPRESSIONS):
-            self.note(node, f"no {type(node).__name__} expression")
-            return
-        value = fold(node, self.constants)
-        if value is not None and abs(value) > LIMIT:
-            self.note(node, f"constant {value} is beyond 30 bits")
-            return
-        if isinstance(node, ast.UnaryOp):
-            if not isinstance(node.op, ast.USub):
-                self.note(node, f"no operator {type(node.op).__name__}")
-            elif value is None:
-                self.note(node, "unary minus on a variable overwrites it in released firmware: write 0 - x")
-        if isinstance(node, ast.Constant) and type(node.value) is not int:
-            self.note(node, f"{node.value!r} is no integer")
-        if isinstance(node, ast.Name) and node.id not in self.known:
-            self.note(node, f"{node.id} is neither a variable nor a const()")
-        if isinstance(node, ast.BinOp):
-            self.operation(node, node.op, node.right)
-        if isinstance(node, ast.Compare) and not all(isinstance(operator, COMPARISONS) for operator in node.ops):
-            self.note(node, "no comparison but == != < <= > >=")
-        if isinstance(node, ast.Subscript):
-            if not (isinstance(node.value, ast.Name) and node.value.id in self.pointers):
-                self.note(node, "only pointers have an index")
-            self.expression(node.slice)
-            return
-        if isinstance(node, ast.Name) and node.id in self.pointers:
-            self.note(node, f"no arithmetic with the pointer {node.id}")
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.expr):
-                self.expression(child)
+    """What the reader says of a text."""
+    try:
+        dialect.parse(source)
+    except dialect.DialectError as error:
+        return str(error).split("; ")
+    return []
 
 
 def test_kernels_keep_to_the_dialect() -> None:
@@ -278,7 +136,7 @@ def compiles(source: str, directory: Path, march: str) -> bool:
     path = directory / "kernels.py"
     path.write_text(source)
     try:
-        lanes.compile_file(path, directory / "kernels.mpy", "viper", march)
+        micropythons.compile_file(path, directory / "kernels.mpy", "viper", march)
     except UserError:
         return False
     return True
@@ -289,3 +147,18 @@ def test_what_the_compiler_refuses(tmp_path: Path) -> None:
     assert compiles(SOURCE, tmp_path, "armv6m")
     different = [s for s, _, expected in MUTATIONS if compiles(inserted(s), tmp_path, "armv6m") != expected]
     assert different == []
+
+
+def test_an_error_names_file_line_and_reason(tmp_path: Path) -> None:
+    text = "def f(m: ptr32, n: int):\n    x = n + 1\n    m[0] = x * 0.5\n    m[1] = y >> 40\n"
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    with pytest.raises(dialect.DialectError) as caught:
+        dialect.read(path)
+    assert str(caught.value).split("; ") == [
+        "mine.py, line 3: 0.5 is no integer",
+        "mine.py, line 4: shift count 40 is not in 0..31",
+        "mine.py, line 4: y is neither a variable nor a const()",
+    ]
+    with pytest.raises(dialect.DialectError, match=r"kernels.py, line 2: .*(expected|invalid)"):
+        dialect.parse("def f(m: ptr32):\n    x = = 2\n")

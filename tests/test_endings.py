@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from host import cli, simulate
-from host.engine import FixedLearner
-from host.run import Checkpoint
+from host import simulate
+from host.base import cli
+from host.engine.learners import FixedLearner
+from host.runs.checkpoint import Checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("--limit", "200", "--test-limit", "50", "--epochs", "1")
@@ -162,7 +163,7 @@ def test_an_ignored_signal_stays_ignored(answer, strike, dispositions, name):
 
 @pytest.mark.parametrize("name, code", [("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_before_training_ends_in_one_line(answer, dispositions, monkeypatch, name, code):
-    monkeypatch.setattr("host.dataset.load", lambda source: signal.raise_signal(getattr(signal, name)))
+    monkeypatch.setattr("host.data.dataset.load", lambda source: signal.raise_signal(getattr(signal, name)))
     assert answer(simulate.main, *SMALL) == (code, "", f"ended by {name}\n")
 
 

@@ -17,8 +17,10 @@ import numba
 import pytest
 
 from fixedpoint import kernels
-from host import engine, lanes
-from host.cli import UserError
+from host.base import cache
+from host.base.cli import UserError
+from host.board import micropythons
+from host.engine import fast
 
 ROOT = Path(__file__).resolve().parent.parent
 STRANGER = 12345
@@ -38,49 +40,49 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         raise RuntimeError("Could not determine home directory.")
 
     monkeypatch.setattr(Path, "home", home)
-    monkeypatch.setattr(lanes.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(cache.tempfile, "gettempdir", lambda: str(tmp_path))
     return tmp_path
 
 
 def test_cache_of_a_user_without_a_home_is_a_directory_of_his_own(nowhere: Path) -> None:
-    path = lanes.cache_dir()
+    path = cache.cache_dir()
     assert path.parent == nowhere and path.is_dir() and path.stat().st_mode & 0o777 == 0o700
-    assert lanes.cache_dir() == path
-    assert not lanes.available("i386")
+    assert cache.cache_dir() == path
+    assert not micropythons.available("i386")
 
 
 def test_home_that_cannot_be_written_is_none(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = nowhere / "home"
     home.mkdir()
     monkeypatch.setattr(Path, "home", lambda: home)
-    assert lanes.cache_dir() == home / ".cache/shoreline"
+    assert cache.cache_dir() == home / ".cache/shoreline"
     access = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != home and access(path, mode))
-    assert lanes.cache_dir().parent == nowhere
+    assert cache.cache_dir().parent == nowhere
     monkeypatch.setattr(Path, "home", lambda: Path("/proc/nonexistent"))
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    assert lanes.cache_dir().parent == nowhere
+    assert cache.cache_dir().parent == nowhere
     (home / ".cache/shoreline").mkdir(parents=True)  # filled by somebody else: it can be read
     monkeypatch.setattr(Path, "home", lambda: home)
-    assert lanes.cache_dir() == home / ".cache/shoreline"
+    assert cache.cache_dir() == home / ".cache/shoreline"
 
 
 def test_cache_that_another_user_has_laid_out_is_not_trusted(nowhere: Path) -> None:
-    path = lanes.cache_dir()
+    path = cache.cache_dir()
     path.rmdir()
     path.symlink_to(nowhere)
     with pytest.raises(UserError, match=r"not yours.*XDG_CACHE_HOME"):
-        lanes.cache_dir()
+        cache.cache_dir()
     path.unlink()
     path.touch()
     with pytest.raises(UserError, match=r"not yours.*XDG_CACHE_HOME"):
-        lanes.cache_dir()
+        cache.cache_dir()
     if os.getuid() == 0:
         path.unlink()
         path.mkdir()
         os.chown(path, STRANGER, STRANGER)
         with pytest.raises(UserError, match=r"not yours.*XDG_CACHE_HOME"):
-            lanes.cache_dir()
+            cache.cache_dir()
 
 
 # Numba's cache
@@ -101,9 +103,9 @@ def test_kernels_are_compiled_without_a_cache_where_none_can_be_written(monkeypa
         def train(self, *args: object) -> None: ...
 
     monkeypatch.setattr(numba, "njit", njit)
-    monkeypatch.setattr(engine, "Lattice", Lattice)
-    run = engine.numba_kernels.__wrapped__()
-    assert asked == [True] + [False] * len(engine.KERNELS) and run.backward
+    monkeypatch.setattr(fast, "Lattice", Lattice)
+    run = fast.numba_kernels.__wrapped__()
+    assert asked == [True] + [False] * len(fast.KERNELS) and run.backward
 
 
 def test_numbas_cache_of_a_read_only_checkout_is_where_the_others_are(
@@ -111,13 +113,13 @@ def test_numbas_cache_of_a_read_only_checkout_is_where_the_others_are(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(numba.config, "CACHE_DIR", "")
-    monkeypatch.setattr(engine, "_compile", lambda cached: SimpleNamespace(cached=cached))
-    engine.numba_kernels.__wrapped__()
+    monkeypatch.setattr(fast, "_compile", lambda cached: SimpleNamespace(cached=cached))
+    fast.numba_kernels.__wrapped__()
     assert numba.config.CACHE_DIR == "", "beside the kernels"
     beside = Path(kernels.__file__).parent
     access = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: not Path(path).is_relative_to(beside) and access(path, mode))
-    engine.numba_kernels.__wrapped__()
+    fast.numba_kernels.__wrapped__()
     assert str(tmp_path / "shoreline/numba") == numba.config.CACHE_DIR
 
 
@@ -130,7 +132,7 @@ def stranger() -> dict:
     if not hasattr(os, "getuid") or os.getuid() != 0:
         pytest.skip("only root can become another user")
     options = {"user": STRANGER, "group": STRANGER, "extra_groups": []}
-    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import numba, host.cli"
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import numba, host.base.cli"
     try:
         subprocess.run([sys.executable, "-c", program], capture_output=True, cwd="/", check=True, **options)
     except (OSError, subprocess.CalledProcessError):
@@ -201,32 +203,32 @@ def names_the_place(done: subprocess.CompletedProcess[str], directory: Path) -> 
     assert "Traceback" not in done.stderr
 
 
-# Lanes
+# MicroPythons
 
 
 def test_cache_that_cannot_be_written_names_the_variable_for_all(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "file")}
-    argv = [sys.executable, "-m", "host.lanes", "--arch", "i386", "--archive", "http://127.0.0.1:9/debian"]
+    argv = [sys.executable, "-m", "host.micropythons", "--arch", "i386", "--archive", "http://127.0.0.1:9/debian"]
     done = subprocess.run(argv, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
     if "no apt-get" in done.stderr:
         pytest.skip("no apt-get here")
     assert done.returncode == 2 and "XDG_CACHE_HOME" in done.stderr.splitlines()[-1]
 
 
-def test_two_processes_do_not_fetch_the_same_lane_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_do_not_fetch_the_same_micropython_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second finds what the first has fetched meanwhile."""
-    monkeypatch.setattr(lanes.shutil, "which", lambda name, **options: name)
+    monkeypatch.setattr(micropythons.shutil, "which", lambda name, **options: name)
     fetched = []
 
     def unpack(package: str, arch: str, source: str, work: Path, root: Path) -> None:
         fetched.append(source)
         root.mkdir()
 
-    monkeypatch.setattr(lanes, "_unpack", unpack)
+    monkeypatch.setattr(micropythons, "_unpack", unpack)
     for _ in range(2):
-        lanes._fetch("micropython", "i386", tmp_path / "i386", ("sid",), "http://archive.example", lambda root: None)
-    assert fetched == ["http://archive.example sid"] and [path.name for path in tmp_path.iterdir()] == ["i386"]
+        micropythons._fetch("micropython", "i386", tmp_path / "i386", ("sid",), "http://a.example", lambda root: None)
+    assert fetched == ["http://a.example sid"] and [path.name for path in tmp_path.iterdir()] == ["i386"]
 
 
 def test_compiler_output_is_whole_or_an_error(tmp_path: Path) -> None:
@@ -234,4 +236,4 @@ def test_compiler_output_is_whole_or_an_error(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full")
     with pytest.raises(OSError, match="No space left"):
-        lanes.compile_file(ROOT / "fixedpoint/kernels.py", Path("/dev/full"))
+        micropythons.compile_file(ROOT / "fixedpoint/kernels.py", Path("/dev/full"))

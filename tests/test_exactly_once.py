@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from firmware import wire
-from host.run import Run
+from host.runs.run import Run
 from tools import soak
 from tools.faults.episode import Episode, play
 from tools.faults.golden import Violation, small

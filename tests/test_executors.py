@@ -9,9 +9,9 @@ from time_major import TimeMajor
 
 from fixedpoint import kernels
 from fixedpoint.lattice import CELL, MAX_GAIN
-from host import dataset
-from host.config import PRESETS, configure, prepare
-from host.engine import executor
+from host.data import dataset
+from host.engine.learners import executor
+from host.runs.config import PRESETS, configure, prepare
 
 
 @settings(max_examples=25)

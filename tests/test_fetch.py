@@ -27,8 +27,9 @@ from idx_files import (
     write,
 )
 
-from host import dataset as module
-from host.dataset import CHECKSUMS, fetch, load, main
+import host.dataset
+from host.data import dataset as module
+from host.data.dataset import CHECKSUMS, fetch, load
 
 
 class Mirror(http.server.ThreadingHTTPServer):
@@ -216,9 +217,9 @@ def test_fetch_interrupted_while_writing_leaves_no_partial_file(server, tmp_path
 
 
 def test_fetch_command_reports_as_json_on_stdout_alone(server, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(module, "CHECKSUMS", TABLE)
+    monkeypatch.setattr(host.dataset, "CHECKSUMS", TABLE)
     bad, good = server.add("bad", {}), server.add("good", PACKED)
-    main(["--fetch", str(tmp_path), "--json", "--mirror", bad, good])
+    host.dataset.main(["--fetch", str(tmp_path), "--json", "--mirror", bad, good])
     captured = capsys.readouterr()
     assert json.loads(captured.out) == {
         "directory": str(tmp_path), "files": {name: f"{good}/{name}.gz" for name in CHECKSUMS},
@@ -227,8 +228,8 @@ def test_fetch_command_reports_as_json_on_stdout_alone(server, tmp_path, monkeyp
 
 
 def test_fetch_command_without_json_says_how_to_use_the_files(server, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(module, "CHECKSUMS", TABLE)
-    main(["--fetch", str(tmp_path), "--mirror", server.add("good", PACKED)])
+    monkeypatch.setattr(host.dataset, "CHECKSUMS", TABLE)
+    host.dataset.main(["--fetch", str(tmp_path), "--mirror", server.add("good", PACKED)])
     assert f"--data {tmp_path}" in capsys.readouterr().out
 
 
@@ -241,8 +242,8 @@ def test_fetch_command_exits_2_with_one_error_line_when_all_mirrors_fail(tmp_pat
 
 def test_fetch_command_tries_the_public_mirrors_by_default(monkeypatch, tmp_path):
     asked = {}
-    monkeypatch.setattr(module, "fetch", lambda *args: asked.update(args=args) or {})
-    main(["--fetch", str(tmp_path)])
+    monkeypatch.setattr(host.dataset, "fetch", lambda *args: asked.update(args=args) or {})
+    host.dataset.main(["--fetch", str(tmp_path)])
     _, mirrors, checksums = asked["args"]
     hosts = ["ossci-datasets.s3.amazonaws.com", "storage.googleapis.com", "yann.lecun.com"]
     assert [mirror.split("/")[2] for mirror in mirrors] == hosts

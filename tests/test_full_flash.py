@@ -9,9 +9,11 @@ import pytest
 from scripted_board import Answers, Line, hello, small, state
 
 from firmware import wire
-from host import cli, sim, stream
-from host.board import BoardLearner
-from host.link import Link
+from host import stream
+from host.base import cli
+from host.board import sim
+from host.board.learner import BoardLearner
+from host.board.link import Link
 
 RUN = ("--rows", "10", "--limit", "40", "--test-limit", "12", "--epochs", "2", "--json")
 FULL = """

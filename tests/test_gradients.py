@@ -1,4 +1,4 @@
-"""The integer gradient against the float64 one (host.oracle), on real digits, before training and after.
+"""The integer gradient against the float64 one (host.reference.oracle), on real digits, before training and after.
 
 Two comparisons. Direction: the cosine, for each of the four groups of parameters. A step of SGD is small, and what
 counts is the sum of many, so the requirement is on 20 digits together; a single digit may have a gradient a thousand
@@ -15,9 +15,10 @@ import pytest
 
 from fixedpoint import kernels
 from fixedpoint.lattice import BELOW, CELL, KL, KT, RIGHT, Lattice
-from host import dataset, oracle
-from host.config import PRESETS, SEGMENT, configure
-from host.engine import FixedLearner, dequantise, executor, gradients
+from host.data import dataset
+from host.engine.learners import FixedLearner, dequantise, executor, gradients
+from host.reference import oracle
+from host.runs.config import PRESETS, SEGMENT, configure
 
 DIGITS = 20
 TRAINED = 1500  # images between "before" and "after"

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from host.heartbeat import heartbeat, say
+from host.base.heartbeat import heartbeat, say
 
 
 def test_it_beats_until_the_end(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from host import cli, config, simulate, stream
-from host.config import PRESETS, Config, configure
-from host.dataset import load
-from host.run import digest
+from host import simulate, stream
+from host.base import cli
+from host.data.dataset import load
+from host.runs import config
+from host.runs.checkpoint import digest
+from host.runs.config import PRESETS, Config, configure
 
 SMALL = ("--rows", 6, "--limit", 30, "--test-limit", 10, "--epochs", 2)
 WRONG = [  # a field, with a value that it cannot have

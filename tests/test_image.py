@@ -12,7 +12,8 @@ from image_tool import ROOT
 from interpreters import interpreter
 
 from firmware import selftest, wire
-from host import dataset, install, lanes
+from host.board import install, micropythons
+from host.data import dataset
 from tools import image
 
 pytest.importorskip("littlefs", reason="no littlefs-python here: pip install littlefs-python")
@@ -148,8 +149,8 @@ def test_image_for_other_chips(march: str, tmp_path: Path) -> None:
 
 
 def test_codec_compiles_for_every_chip(tmp_path: Path) -> None:
-    for march in install.CHIPS:  # the kernels do: test_lanes
-        lanes.compile_file(ROOT / "firmware/codec.py", tmp_path / f"{march}.mpy", "viper", march)
+    for march in install.CHIPS:  # the kernels do: test_micropythons
+        micropythons.compile_file(ROOT / "firmware/codec.py", tmp_path / f"{march}.mpy", "viper", march)
         assert install.MACHINES[(tmp_path / f"{march}.mpy").read_bytes()[2] >> 2] == march
 
 

@@ -13,10 +13,10 @@ import pytest
 from image_tool import ROOT, run_tool
 
 from firmware import wire
-from host import install
-from host.cli import UserError
-from host.link import Link
-from host.serialport import SerialTransport
+from host.base.cli import UserError
+from host.board import install
+from host.board.link import Link
+from host.board.serialport import SerialTransport
 from tools import image
 
 pytest.importorskip("littlefs", reason="no littlefs-python here: pip install littlefs-python")
@@ -198,7 +198,7 @@ def test_garbled_answer() -> None:
 
 
 def test_what_ends_the_firmware_is_a_comment_at_a_prompt() -> None:
-    frame = Link(None).frame(bytes([wire.EXIT]))  # type: ignore[arg-type]
+    frame = Link().frame(bytes([wire.EXIT]))
     assert frame[2:3] == b"#" and not set(frame) & set(b"\x01\x03\x04\x05\r\n")
 
 

@@ -18,11 +18,11 @@ from interpreters import interpreter
 from prompt_board import PromptBoard
 
 from firmware import selftest, wire
-from host import install, lanes
-from host.cli import UserError
-from host.link import Link
-from host.serialport import SerialTransport
-from host.sim import SimBoard
+from host.base.cli import UserError
+from host.board import install, micropythons
+from host.board.link import Link
+from host.board.serialport import SerialTransport
+from host.board.sim import SimBoard
 
 pytest.importorskip("littlefs", reason="no littlefs-python here: pip install littlefs-python")
 
@@ -101,7 +101,7 @@ def test_board_that_computes_wrongly_says_so_on_the_link(wrong: str, tmp_path: P
     interpreter("x64")
     sources = other_source(tmp_path, "fixedpoint/kernels.py", *WRONG[wrong])
     with SimBoard("x64") as board:
-        lanes.compile_tree("x64", [sources / "fixedpoint"], board.flash)
+        micropythons.compile_tree("x64", [sources / "fixedpoint"], board.flash)
         board.reset()
         argv = [sys.executable, "-m", "host.stream", "--port", board.port, "--limit", "20", "--test-limit", "10",
                 "--run-dir", str(tmp_path / "run")]  # fmt: skip

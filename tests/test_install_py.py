@@ -10,7 +10,7 @@ from interpreters import interpreter
 from prompt_board import BOOT, PromptBoard
 
 from firmware import selftest
-from host import install
+from host.board import install
 from tools import image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,6 +74,6 @@ def test_image_of_the_sources(
 
 
 def test_sources_need_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(install.lanes, "program", None)
+    monkeypatch.setattr(install.micropythons, "program", None)
     install.stage("py", tmp_path)
     assert (tmp_path / "fixedpoint/kernels.py").is_file()

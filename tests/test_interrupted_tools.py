@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from host import dataset, lanes
-from host.config import configure
+from host.board import micropythons
+from host.data import dataset
+from host.runs.config import configure
 from tools import bench, cost
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -73,7 +74,7 @@ def test_mutate_ends_soon_and_leaves_nothing(tmp_path: Path, moment: str, signal
     wait(lambda: not within(tmp_path))
 
 
-@pytest.mark.skipif(not lanes.available("x64"), reason="no MicroPython on this machine")
+@pytest.mark.skipif(not micropythons.available("x64"), reason="no MicroPython on this machine")
 def test_ctrl_c_at_a_terminal_does_not_reach_the_micropythons_of_bench() -> None:
     """They would say so themselves, in several lines."""
     data = dataset.load()
@@ -83,7 +84,7 @@ def test_ctrl_c_at_a_terminal_does_not_reach_the_micropythons_of_bench() -> None
         assert found.train(1)[1]
 
 
-@pytest.mark.skipif(not shutil.which("valgrind") or not lanes.available("x64"), reason="no valgrind or MicroPython")
+@pytest.mark.skipif(not shutil.which("valgrind") or not micropythons.available("x64"), reason="nothing to run")
 def test_a_valgrind_that_is_killed_leaves_no_pipes_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the options that tools.cost gives it."""
     found: list[list[str]] = []

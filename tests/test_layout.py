@@ -18,7 +18,7 @@ PACKAGES = ("fixedpoint", "firmware", "host", "tools")
 ENGINE = {"array", "binascii", "micropython"}
 BOARD = ENGINE | {"gc", "os", "select", "struct", "sys", "time"}
 # What the host side needs beside Python itself: by package, as installed or only where one command uses it.
-INSTALLED = {"host": {"numpy", "numba", "serial", "tqdm"}, "tools": {"numpy", "tqdm", "littlefs"}}
+INSTALLED = {"host": {"numpy", "numba", "llvmlite", "serial", "tqdm"}, "tools": {"numpy", "tqdm", "littlefs"}}
 
 # Which packages a package may import. host starts the tools that build a board's image as programs; tools measure the
 # host's code.
@@ -28,6 +28,8 @@ MAY_IMPORT = {
     "host": {"fixedpoint", "firmware", "host"},
     "tools": {"fixedpoint", "firmware", "host", "tools"},
 }
+# The rooms of host, each using only its own modules and those of the rooms before it; the commands stand on top.
+FLOORS = ("base", "data", "reference", "runs", "engine", "board")
 
 
 def sources(package: str) -> list[Path]:
@@ -63,6 +65,14 @@ def dotted(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
+def floor(module: str) -> int:
+    """On which floor a module lies: -1 is below the host, len(FLOORS) its commands'."""
+    package, *rooms = module.split(".")
+    if package != "host" or not rooms:
+        return -1
+    return FLOORS.index(rooms[0]) if rooms[0] in FLOORS else len(FLOORS)
+
+
 def test_engine_imports_nothing_that_micropython_lacks():
     assert strangers("fixedpoint", ENGINE | MAY_IMPORT["fixedpoint"]) == []
 
@@ -91,19 +101,40 @@ def test_engine_knows_no_floats_and_no_true_division():
 
 
 def test_oracle_shares_nothing_with_the_engine():
-    assert packages(ROOT / "host" / "oracle.py") == {"collections", "numpy"}
+    assert packages(ROOT / "host/reference/oracle.py") == {"collections", "numpy"}
 
 
-def test_modules_do_not_import_each_other_in_a_circle():
-    """Not even from within a function."""
+def graph() -> dict[str, set[str]]:
+    """Every module, and the modules of ours that it imports, even from within a function."""
     modules = {dotted(path): path for package in PACKAGES for path in sources(package)}
-    graph = {
+    found = {
         module: {name if name in modules else name.rpartition(".")[0] for _, name in imports(path)} & modules.keys()
         for module, path in modules.items()
     }
-    assert {"host.link", "tools.faults.world"} <= graph["tools.faults.episode"], "rooms are walked, too"
-    graph["host.engine"].remove("host.checked")  # the one there is: for the checked kernels, when they are asked for
-    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+    assert {"host.board.link", "tools.faults.world"} <= found["tools.faults.episode"], "rooms are walked, too"
+    return found
+
+
+def test_modules_do_not_import_each_other_in_a_circle():
+    TopologicalSorter(graph()).prepare()  # raises CycleError, which names the circle
+
+
+def test_rooms_of_the_host_import_from_their_own_floor_and_lower_ones():
+    assert {path.parent.name for path in sources("host")} == {"host", *FLOORS}
+    upwards = [
+        f"{module} imports {name}"
+        for module, names in graph().items()
+        for name in names
+        if module.startswith("host.") and floor(name) > floor(module)
+    ]
+    assert upwards == []
+
+
+def test_commands_are_imported_by_nobody():
+    """What two of them need is in a room."""
+    commands = {dotted(path) for path in sources("host") if floor(dotted(path)) == len(FLOORS)}
+    assert {"host.stream", "host.simulate"} <= commands
+    assert [f"{module} imports {name}" for module, names in graph().items() for name in names & commands] == []
 
 
 def test_packages_are_doors_and_rooms_have_no_rooms():

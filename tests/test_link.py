@@ -11,8 +11,8 @@ import pytest
 from scripted_line import ROW, is_kind, is_row, once, opened, trained
 
 from firmware import wire
-from host.link import ANSWER
-from host.run import Run
+from host.board.link import ANSWER
+from host.runs.run import Run
 from tools.faults.episode import Episode, episode, play
 from tools.faults.golden import small
 from tools.faults.injector import BYTE_FAULTS, Injector

@@ -11,7 +11,7 @@ from frames import SESSION, cut, frame, golden, open_body, rates_body, unframe
 from interpreters import interpreter
 
 from firmware import wire
-from host import lanes
+from host.board import micropythons
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -91,9 +91,9 @@ def locked_job() -> list[dict[str, Any]]:
 def test_receiving_training_and_answering_allocates_nothing(arch: str, emit: str, tmp_path: Path) -> None:
     """And what it computes and answers meanwhile is what CPython does."""
     argv = interpreter(arch)
-    if emit == "native" and lanes.emit(arch) == "bytecode":
+    if emit == "native" and micropythons.emit(arch) == "bytecode":
         pytest.skip(f"the {arch} MicroPython runs no machine code here")
-    lanes.compile_tree(arch, [ROOT / "firmware", ROOT / "fixedpoint"], tmp_path / "board", emit)
+    micropythons.compile_tree(arch, [ROOT / "firmware", ROOT / "fixedpoint"], tmp_path / "board", emit)
     (tmp_path / "run.py").write_text(LOCKED)
     job = locked_job()
     (tmp_path / "job").write_text(json.dumps(job))

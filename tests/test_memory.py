@@ -11,12 +11,12 @@ import pytest
 from frames import frame, unframe
 
 from firmware import wire
-from host import lanes
-from host.board import open_body
-from host.cli import UserError
-from host.config import Config, configure, prepare
-from host.dataset import load
-from host.frames import image_frames
+from host.base.cli import UserError
+from host.board import micropythons
+from host.board.frames import image_frames
+from host.board.learner import open_body
+from host.data.dataset import load
+from host.runs.config import Config, configure, prepare
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAP = "192k"
@@ -84,8 +84,8 @@ def boards(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     directory = tmp_path_factory.mktemp("memory")
     found = {}
     for arch in ("i386", "armhf"):
-        if lanes.available(arch):
-            lanes.compile_tree(arch, [ROOT / "firmware", ROOT / "fixedpoint"], directory / arch)
+        if micropythons.available(arch):
+            micropythons.compile_tree(arch, [ROOT / "firmware", ROOT / "fixedpoint"], directory / arch)
             found[arch] = directory / arch
     (directory / "run.py").write_text(SCRIPT)
     return found
@@ -115,7 +115,7 @@ def usual() -> tuple[list[bytes], int]:
 def run(arch: str, boards: dict[str, Path], directory: Path, **job: Any) -> tuple[list[bytes], list[int]]:
     """Run the script on a board; return the frames that it sent, and the bytes in use while idle."""
     try:
-        argv = lanes.command(arch)
+        argv = micropythons.command(arch)
     except UserError as error:
         pytest.skip(str(error))
     job = {"before": [], "garbage": 0, "holes": 0, "idle": 0, "root": f"{directory}/", "heap": HEAP} | job

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from host import cli
+from host.base import cli
 from tools import mutate
 
 NOTICES = "def test_a(): pass\ndef test_b(): assert False\ndef test_c(): assert False\n"

@@ -6,10 +6,10 @@ import pytest
 from scripted_board import Line, hello, small, state, working
 
 from firmware import wire
-from host import link, sim
-from host.board import BoardLearner, open_body, session_id
-from host.link import BoardReset, Link, LinkLost, NoFirmware
-from host.serialport import SerialTransport
+from host.board import link, sim
+from host.board.learner import BoardLearner, open_body, session_id
+from host.board.link import BoardReset, Link, LinkLost, NoFirmware
+from host.board.serialport import SerialTransport
 
 CONFIG, _ = small()
 SESSION = session_id(CONFIG)

@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from host import cli, dataset, report, simulate, stream
-from host.board import BoardLearner
-from host.options import way_on
+from host import dataset as command
+from host import simulate, stream
+from host.base import cli
+from host.board.learner import BoardLearner
+from host.data import dataset
+from host.runs import report
+from host.runs.options import way_on
 
 SMALL = ("--rows", 6, "--limit", 60, "--test-limit", 20)
 VALUES = {
@@ -138,7 +142,7 @@ def test_defaults_are_no_options_that_were_given():
 
 @pytest.mark.parametrize("args", [["--show", "--mirror", "x"], ["--fetch", "x", "--data", "y"]])
 def test_dataset_refuses_what_counts_for_nothing(answer, args):
-    assert_refused(answer(dataset.main, *args), *[arg for arg in args if arg.startswith("--")])
+    assert_refused(answer(command.main, *args), *[arg for arg in args if arg.startswith("--")])
 
 
 # --- --resume
@@ -152,8 +156,8 @@ def stopped(answer, tmp_path, monkeypatch):
         whole = answer(simulate.main, *options, "--run-dir", "whole", "--json")
         assert whole[0] == 0, whole[2]
         with monkeypatch.context() as patch:
-            patch.setattr("host.cli.Interrupt.requested", True)
-            patch.setattr("host.cli.held", contextlib.nullcontext)  # not so early: there would be no run yet
+            patch.setattr("host.base.cli.Interrupt.requested", True)
+            patch.setattr("host.base.cli.held", contextlib.nullcontext)  # not so early: there would be no run yet
             assert answer(simulate.main, *options, "--run-dir", "r")[0] == 130
         return json.loads(whole[1])
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from host import oracle
+from host.reference import oracle
 
 # Ranges of l = log(tau/dt): the article's MNIST runs have tau from 1 to 20 steps, its gradient check from 5 to 200.
 FAST, SLOW = (0.0, math.log(20)), (math.log(5), math.log(200))

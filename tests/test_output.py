@@ -15,12 +15,14 @@ from pathlib import Path
 import pytest
 from tqdm import tqdm
 
-from host import cli, report, simulate, stream
-from host.board import BoardLearner
-from host.config import configure
-from host.dataset import load
-from host.run import Progress
-from host.sim import best_architecture
+from host import simulate, stream
+from host.base import cli
+from host.board.learner import BoardLearner
+from host.board.sim import best_architecture
+from host.data.dataset import load
+from host.runs import report
+from host.runs.config import configure
+from host.runs.run import Progress
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("--rows", 6, "--limit", 60, "--test-limit", 20)
@@ -209,7 +211,7 @@ def test_on_a_terminal_of_80_columns_the_bar_shows_the_running_accuracy(tmp_path
     code = (
         "import sys, fcntl, termios, struct\n"
         "fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))\n"
-        "from host import cli, report, simulate\n"
+        "from host import simulate\nfrom host.base import cli\nfrom host.runs import report\n"
         "report.REDRAW = 0\nsimulate.CHUNK['numba'] = 4\ncli.run(simulate.main)\n"
     )
     master, slave = pty.openpty()

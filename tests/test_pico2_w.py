@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from host import install
+from host.board import install
 from tools import image
 
 pytest.importorskip("littlefs", reason="no littlefs-python here: pip install littlefs-python")

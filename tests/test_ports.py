@@ -17,8 +17,10 @@ import pytest
 import serial
 from serial.rfc2217 import PortManager
 
-from host import cli, link, ports, serialport, stream
-from host.link import LinkLost
+from host import stream
+from host.base import cli
+from host.board import link, ports, serialport
+from host.board.link import LinkLost
 
 RUN = ("--rows", "10", "--limit", "40", "--test-limit", "12")
 SECONDS = 60  # that a busy machine may take for what takes one

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from fixedpoint import kernels
 from fixedpoint.lattice import Random
-from host.checked import checked_kernels
-from host.config import PRESETS
-from host.engine import numba_kernels
+from host.engine.checked import checked_kernels
+from host.engine.fast import numba_kernels
+from host.runs.config import PRESETS
 
 
 class Published:

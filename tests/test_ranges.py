@@ -25,10 +25,13 @@ from fixedpoint.lattice import (
     WL,
     Lattice,
 )
-from host import checked, dataset
-from host.checked import BOUND, checked_kernels, ranges, report, reset
-from host.config import PRESETS, SEGMENT, configure
-from host.engine import KERNELS, FixedLearner, int32_words
+from host import checked as command
+from host.data import dataset
+from host.engine import checked
+from host.engine.checked import BOUND, checked_kernels, ranges, report, reset
+from host.engine.fast import KERNELS, int32_words
+from host.engine.learners import FixedLearner
+from host.runs.config import PRESETS, SEGMENT, configure
 
 MODES = {
     "python": lambda: {"kernels": checked_kernels()},
@@ -171,7 +174,7 @@ def test_what_cannot_be_watched_is_refused(expression):
 
 def test_the_command_trains_and_prints_the_ranges(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["checked", "--preset", "article", "--limit", "20", "--epochs", "2"])
-    assert checked.main() == 0
+    assert command.main() == 0
     printed = capsys.readouterr().out
     assert "40 training steps, article, digest " in printed and "nothing left 31 bits" in printed
     assert all(f"widest of {kernel}: line " in printed for kernel in KERNELS)

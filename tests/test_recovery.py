@@ -11,10 +11,10 @@ import pytest
 from scripted_line import SIZE, is_row, opened, trained
 
 from firmware import wire
-from host.board import open_body, session_id
-from host.cli import UserError
-from host.link import Link, state
-from host.run import Run
+from host.base.cli import UserError
+from host.board.learner import open_body, session_id
+from host.board.link import Link, state
+from host.runs.run import Run
 from tools.faults.episode import Episode
 from tools.faults.golden import Violation, small
 from tools.faults.world import World

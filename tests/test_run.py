@@ -1,4 +1,4 @@
-"""host.run: a run interrupted anywhere ends as if it had not been, and its directory is never spoilt."""
+"""host.runs: a run interrupted anywhere ends as if it had not been, and its directory is never spoilt."""
 
 import errno
 import json
@@ -17,12 +17,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from host import run as module
-from host.cli import UserError
-from host.config import OPTIONS, Config, configure
-from host.dataset import Dataset
-from host.engine import FixedLearner, FloatLearner, executor
-from host.run import Checkpoint, Learner, Run, RunDirectory, aside_of, digest, write_atomically
+from host.base import files
+from host.base.cli import UserError
+from host.base.files import aside_of, write_atomically
+from host.data.dataset import Dataset
+from host.engine.learners import FixedLearner, FloatLearner, executor
+from host.runs.checkpoint import Checkpoint, digest
+from host.runs.config import OPTIONS, Config, configure
+from host.runs.directory import RunDirectory
+from host.runs.run import Learner, Run
 
 ROOT = Path(__file__).resolve().parent.parent
 # Every example begins with a directory of its own.
@@ -211,7 +214,7 @@ def test_killed_while_a_file_is_written(tmp_path, monkeypatch, function, at):
         return real(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.os, function, dying)
+        patch.setattr(files.os, function, dying)
         patch.setattr(Path, "unlink", lambda *args, **kwargs: None)  # the dead do not clean up
         with pytest.raises(Killed):
             finish(opened(path, interval=0))
@@ -250,7 +253,7 @@ def test_full_disk_leaves_the_last_save(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.os, "fsync", full)
+        patch.setattr(files.os, "fsync", full)
         refused(run.save, "cannot write to", "No space left on device", "--resume")
     assert contents(path) == before
     assert_as_expected(finish(opened(path)))
@@ -340,7 +343,8 @@ def test_damaged_config_is_refused(tmp_path, damage):
 def test_run_in_use_by_another_process_is_refused(tmp_path):
     path = tmp_path / "run"
     opened(path)
-    code = "import sys; from host.run import lock; print(lock(f := open(sys.argv[1], 'r+b')), flush=True); input()"
+    code = "import sys; from host.base.files import lock; print(lock(f := open(sys.argv[1], 'r+b')), flush=True)"
+    code += "; input()"
     argv = [sys.executable, "-c", code, str(path / "config.json")]
     with subprocess.Popen(argv, stdin=-1, stdout=-1, cwd=ROOT, text=True) as other:
         assert other.stdout.readline() == "True\n"
@@ -373,7 +377,7 @@ def test_what_never_began_leaves_no_directory_behind(tmp_path, monkeypatch, name
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
-    monkeypatch.setattr(module.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     if named:
         refused(lambda: RunDirectory(Path("mine/a/b"), CONFIG, resume=False), "No space left on device")
         refused(lambda: RunDirectory(Path("mine"), CONFIG, resume=False), "No space left on device")

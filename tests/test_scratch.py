@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from host import scratch
-from host.cli import UserError
-from host.scratch import LOCK, Scratch
+from host.base import scratch
+from host.base.cli import UserError
+from host.base.scratch import LOCK, Scratch
 
 ROOT = Path(__file__).resolve().parent.parent
-HOLD = "import time; from host.scratch import Scratch; s = Scratch('held'); print(s.path, flush=True); time.sleep(99)"
+HOLD = "import time; from host.base.scratch import Scratch; s = Scratch('held'); print(s.path, flush=True)"
+HOLD += "; time.sleep(99)"
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +116,7 @@ def test_what_a_killed_sweep_left_is_swept_again(place: Path, monkeypatch: pytes
 
 CROWD = """
 import os
-from host.scratch import Scratch
+from host.base.scratch import Scratch
 for _ in range(60):
     with Scratch("crowd") as path:
         (path / "file").write_text("here")
@@ -164,7 +165,7 @@ def test_one_at_a_time(place: Path) -> None:
     script = """
 import sys, time
 from pathlib import Path
-from host.scratch import alone
+from host.base.scratch import alone
 with alone(Path(sys.argv[1]), print):
     print("in", flush=True)
     sys.stdin.readline()

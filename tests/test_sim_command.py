@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from firmware import wire
-from host import cli, sim
-from host.link import Link
-from host.serialport import SerialTransport
+from host import sim
+from host.base import cli
+from host.board.link import Link
+from host.board.serialport import SerialTransport
+from host.board.sim import best_architecture
 
-pytestmark = pytest.mark.skipif(sim.best_architecture() != "x64", reason="no MicroPython on this machine")
+pytestmark = pytest.mark.skipif(best_architecture() != "x64", reason="no MicroPython on this machine")
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 60  # that a busy machine may take for what takes one
@@ -68,7 +70,7 @@ def test_a_board_that_never_says_hello_prints_no_port(command, monkeypatch) -> N
 def start(tmp: Path, **options: object) -> subprocess.Popen[str]:
     """host.sim in a process of its own."""
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    code += "import sys; sys.argv = ['sim']\nfrom host import cli, sim; cli.run(sim.main)"
+    code += "import sys; sys.argv = ['sim']\nfrom host import sim; from host.base import cli; cli.run(sim.main)"
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp)}
     return subprocess.Popen([sys.executable, "-c", code], env=environment, text=True, stderr=subprocess.PIPE,
                             **options)  # type: ignore[call-overload]  # fmt: skip

@@ -16,10 +16,12 @@ from pathlib import Path
 import pytest
 
 from firmware import wire
-from host import cli, sim, stream
-from host.link import Link
-from host.run import Checkpoint
-from host.serialport import SerialTransport
+from host import stream
+from host.base import cli
+from host.board import sim
+from host.board.link import Link
+from host.board.serialport import SerialTransport
+from host.runs.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.skipif(sim.best_architecture() != "x64", reason="no MicroPython on this machine")
 
@@ -58,7 +60,7 @@ class Host:
 
     def __init__(self, cwd: Path, *args: object):
         code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        code += "from host import cli, stream; cli.run(stream.main)"
+        code += "from host import stream; from host.base import cli; cli.run(stream.main)"
         self.process = subprocess.Popen(
             [sys.executable, "-c", code, "--run-dir", "run", *map(str, args)],
             cwd=cwd,

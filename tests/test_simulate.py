@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from host import cli, dataset, simulate
-from host.config import PRESETS, configure
-from host.engine import FixedLearner, FloatLearner, dequantise
-from host.run import Checkpoint
+from host import simulate
+from host.base import cli
+from host.data import dataset
+from host.engine.learners import FixedLearner, FloatLearner, dequantise
+from host.runs.checkpoint import Checkpoint
+from host.runs.config import PRESETS, configure
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES, LABELS, TEST_IMAGES, TEST_LABELS = dataset.CHECKSUMS
@@ -245,7 +247,9 @@ BIG = ("--limit", "2000", "--test-limit", "200", "--epochs", "3")  # a second or
 # The same command, but saving after every chunk, so that a kill has every chance to hit a write.
 BUSY = """
 import functools, sys
-from host import cli, run, simulate
+from host import simulate
+from host.base import cli
+from host.runs import run
 simulate.Run = functools.partial(run.Run, interval=0)
 simulate.CHUNK["numba"] = 20
 cli.run(simulate.main)

@@ -19,11 +19,13 @@ import serial
 from pty_board import Board, compiled, meanwhile, process
 
 from firmware import wire
-from host import cli, link, serialport, simulate, stream
-from host.config import configure
-from host.dataset import load
-from host.run import Checkpoint
-from host.sim import best_architecture
+from host import simulate, stream
+from host.base import cli
+from host.board import link, serialport
+from host.board.sim import best_architecture
+from host.data.dataset import load
+from host.runs.checkpoint import Checkpoint
+from host.runs.config import configure
 from tools import soak
 
 pytestmark = pytest.mark.skipif(best_architecture() != "x64", reason="no MicroPython on this machine")
@@ -86,7 +88,7 @@ def board(monkeypatch) -> Iterator[Callable[..., Board]]:
 
     with contextlib.ExitStack() as stack:
         compiled()
-        monkeypatch.setattr("host.sim.lanes.compile_tree", copy)
+        monkeypatch.setattr("host.board.sim.micropythons.compile_tree", copy)
         yield lambda *args, **keywords: stack.enter_context(Board(*args, **keywords))
 
 

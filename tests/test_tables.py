@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fixedpoint import tables
-from host import cli
+from host.base import cli
 from tools import make_tables
 
 SOURCE = make_tables.PATH.read_text()

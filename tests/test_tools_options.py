@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from host import cli
+from host.base import cli
 from tools import make_tables
 
-TOOLS = ("host.lanes", "tools.bench", "tools.image", "tools.make_digits", "tools.make_tables", "tools.mutate",
+TOOLS = ("host.micropythons", "tools.bench", "tools.image", "tools.make_digits", "tools.make_tables", "tools.mutate",
          "tools.parity", "tools.soak")  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from bare_board import Board
 from frames import COLS, RATES, ROWS, STEPS, ack, cut, golden, lattice, pixels, refusal, result, rows_body
 
 from firmware import wire
-from host.frames import image_frames
+from host.board.frames import image_frames
 
 
 def test_training_in_order_is_the_engines() -> None:

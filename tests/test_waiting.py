@@ -8,9 +8,11 @@ import pytest
 from scripted_board import Answers, Line, hello, small, state, working
 
 from firmware import wire
-from host import board, cli, link
-from host.board import AGAIN, BoardLearner, session_id
-from host.link import Link, LinkLost
+from host.base import cli
+from host.board import learner as board
+from host.board import link
+from host.board.learner import AGAIN, BoardLearner, session_id
+from host.board.link import Link, LinkLost
 
 AWAY = 45.0  # seconds
 SLACK = 1.5  # until one attempt ends and the next begins

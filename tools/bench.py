@@ -30,11 +30,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from fixedpoint.lattice import Lattice
-from host import cli, dataset, lanes
-from host.config import PRESETS, Config, configure
-from host.engine import FixedLearner, FloatLearner, executor
-from host.heartbeat import say
-from host.scratch import Scratch
+from host.base import cli
+from host.base.heartbeat import say
+from host.base.scratch import Scratch
+from host.board import micropythons
+from host.data import dataset
+from host.engine.learners import FixedLearner, FloatLearner, LaneLearner, executor
+from host.runs.config import PRESETS, Config, configure
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = "numba"
@@ -42,6 +44,7 @@ REFERENCE = "numba"
 # Executor: images per round; a round takes each of them a fraction of a second.
 ROUND = {
     "numba": 2000,
+    "llvm": 2000,
     "python": 20,
     "float oracle": 200,
     "MicroPython x64 bytecode": 30,
@@ -91,7 +94,7 @@ class Trainer(Protocol):
 class OnHost:
     """An executor in this process."""
 
-    learner: FixedLearner | FloatLearner
+    learner: FixedLearner | FloatLearner | LaneLearner
     data: dataset.Dataset
     step: int = 0
     cpu: float = 0.0  # seconds of CPU time so far
@@ -104,7 +107,7 @@ class OnHost:
         taken = time.perf_counter() - begun
         self.cpu += time.process_time() - cpu
         self.step += count
-        return taken, self.learner.digest() if isinstance(self.learner, FixedLearner) else ""
+        return taken, "" if isinstance(self.learner, FloatLearner) else self.learner.digest()
 
 
 @dataclass
@@ -119,21 +122,21 @@ class OnMicroPython:
         self.process.stdin.flush()
         answer = self.process.stdout.readline().split()
         if len(answer) != 2:
-            raise cli.UserError(f"a MicroPython ended while it trained ({self.process.args})")
+            raise cli.UserError(f"a MicroPython ended while it trained ({self.process.args!r})")
         return int(answer[0]) / 1e6, answer[1]
 
 
 @contextmanager
 def micropython(arch: str, emit: str, config: Config, data: dataset.Dataset, count: int) -> Iterator[OnMicroPython]:
-    """A lane's MicroPython with the kernels compiled by that emitter, ready for `count` images."""
+    """A MicroPython with the kernels compiled by that emitter, ready for `count` images."""
     with Scratch("bench") as work:
         engine, job, images, script = (work / name for name in ("engine", "job.json", "images", "bench.py"))
-        lanes.compile_tree(arch, [ROOT / "fixedpoint"], engine, emit)
+        micropythons.compile_tree(arch, [ROOT / "fixedpoint"], engine, emit)
         job.write_text(json.dumps({**config.as_dict(), "rates": config.rates(0)}))
         pairs = zip(data.train_images[:count], data.train_labels[:count], strict=True)
         images.write_bytes(b"".join(image.tobytes() + bytes([label]) for image, label in pairs))
         script.write_text(SCRIPT)
-        argv = [*lanes.command(arch), "-X", "heapsize=2M", *map(str, (script, engine, job, images))]
+        argv = [*micropythons.command(arch), "-X", "heapsize=2M", *map(str, (script, engine, job, images))]
         with subprocess.Popen(
             argv,
             stdin=subprocess.PIPE,
@@ -150,7 +153,7 @@ def micropython(arch: str, emit: str, config: Config, data: dataset.Dataset, cou
 def trainers(config: Config, data: dataset.Dataset, images: dict[str, int], stack: ExitStack) -> dict[str, Trainer]:
     """Every executor that there is on this machine, by its name. images: how many each will be given in all."""
 
-    def on_host(name: str, make: Callable[[], FixedLearner | FloatLearner]) -> OnHost:
+    def on_host(name: str, make: Callable[[], FixedLearner | FloatLearner | LaneLearner]) -> OnHost:
         say(f"bench: getting {name} ready")
         learner = make()
         learner.set_rates(config, 0)
@@ -158,13 +161,14 @@ def trainers(config: Config, data: dataset.Dataset, images: dict[str, int], stac
 
     found: dict[str, Trainer] = {
         "numba": on_host("numba", lambda: FixedLearner(config.lattice(**executor("numba")))),
+        "llvm": on_host("llvm", lambda: LaneLearner(config.lattice())),
         "python": on_host("python", lambda: FixedLearner(config.lattice())),
         "float oracle": on_host("float oracle", lambda: FloatLearner(config)),
     }
     for name, count in images.items():
-        family, _, lane = name.partition(" ")
-        arch, _, emit = lane.partition(" ")
-        if family == "MicroPython" and lanes.available(arch) and (emit == "bytecode" or lanes.emit(arch) == emit):
+        family, _, which = name.partition(" ")
+        arch, _, emit = which.partition(" ")
+        if family == "MicroPython" and micropythons.available(arch) and emit in ("bytecode", micropythons.emit(arch)):
             say(f"bench: getting {name} ready")
             found[name] = stack.enter_context(micropython(arch, emit, config, data, count))
     return found

@@ -26,13 +26,15 @@ from pathlib import Path
 from typing import Any
 
 from firmware import wire
-from host import cli, dataset, lanes
-from host.board import open_body
-from host.cli import UserError
-from host.config import configure, prepare
-from host.frames import OVERHEAD, image_frames
-from host.heartbeat import say
-from host.scratch import Scratch
+from host.base import cli
+from host.base.cli import UserError
+from host.base.heartbeat import say
+from host.base.scratch import Scratch
+from host.board import micropythons
+from host.board.frames import OVERHEAD, image_frames
+from host.board.learner import open_body
+from host.data import dataset
+from host.runs.config import configure, prepare
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = Path(__file__).with_name("count_plugin.c")
@@ -132,7 +134,7 @@ firmware.main.main()
 
 
 class Job:
-    """A directory with the scripts and the digits, and the engine compiled for the lanes."""
+    """A directory with the scripts and the digits, and the engine compiled for the MicroPythons."""
 
     def __init__(self, directory: Path, images: int) -> None:
         digits = dataset.load()
@@ -160,7 +162,7 @@ class Job:
         (directory / "job").write_text(json.dumps(values))  # MicroPython takes no argument of more than 255 bytes
 
     def arguments(self, script: str, arch: str) -> list[str]:
-        """The arguments of a MicroPython that runs one of the scripts on the lane's engine."""
+        """The arguments of a MicroPython that runs one of the scripts on its own engine."""
         return [str(self.directory / script), str(self.directory / arch), str(self.directory / "job")]
 
 
@@ -187,10 +189,10 @@ def plugin(directory: Path) -> Path:
 
 
 def counter(job: Job) -> list[str]:
-    """argv of the armhf lane's MicroPython under the plugin, which writes to job.directory / "counts"."""
-    lanes.setup("armhf")
+    """argv of the armhf MicroPython under the plugin, which writes to job.directory / "counts"."""
+    micropythons.setup("armhf")
     shared = plugin(job.directory)
-    program = lanes.command("armhf")[-3:]  # -L ROOT MICROPYTHON
+    program = micropythons.command("armhf")[-3:]  # -L ROOT MICROPYTHON
 
     def usable(argv: list[str]) -> bool:
         try:
@@ -198,8 +200,8 @@ def counter(job: Job) -> list[str]:
         except UserError:
             return False
 
-    qemu = lanes.setup_emulator("qemu-arm", usable)
-    lanes.compile_tree("armhf", [ROOT / "fixedpoint", ROOT / "firmware"], job.directory / "armhf")
+    qemu = micropythons.setup_emulator("qemu-arm", usable)
+    micropythons.compile_tree("armhf", [ROOT / "fixedpoint", ROOT / "firmware"], job.directory / "armhf")
     return [*qemu, "-plugin", f"{shared},out={job.directory / 'counts'}", *program]
 
 
@@ -245,14 +247,14 @@ def count_x64(job: Job) -> tuple[list[str], Counts]:
     """Marks and, at each, the instructions so far as (0, 0, instructions, 0): all code alike."""
     if not (valgrind := shutil.which("valgrind")):
         raise UserError("no valgrind; install Debian's package of that name")
-    if lanes.emit("x64") != "native":
+    if micropythons.emit("x64") != "native":
         raise UserError("only an x86-64 machine runs x86-64 code")
     out = job.directory / "callgrind"
-    lanes.compile_tree("x64", [ROOT / "fixedpoint"], job.directory / "x64")
+    micropythons.compile_tree("x64", [ROOT / "fixedpoint"], job.directory / "x64")
     options = ["--tool=callgrind", f"--callgrind-out-file={out}", "--dump-before=write", "--dump-before=__write",
                "--vgdb=no"]  # whose pipes in $TMPDIR outlive an interruption  # fmt: skip
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
-    argv = [valgrind, *options, *lanes.command("x64"), *job.arguments("count.py", "x64")]
+    argv = [valgrind, *options, *micropythons.command("x64"), *job.arguments("count.py", "x64")]
     marks = execute(argv, environment).decode().split()
     # one file before each mark, and one more at the end
     deltas = []
@@ -326,9 +328,9 @@ def whole(bodies: list[bytes], counts: Counts, sent: list[int], job: Job) -> dic
 
 
 def memory(job: Job) -> dict[str, int]:
-    """Bytes: of the compiled engine, and of the heap on a 32-bit machine. Needs the armhf lane and its engine."""
+    """Bytes: of the compiled engine, and of the heap on a 32-bit machine. Needs armhf and its engine."""
     files = {path.stem: path.stat().st_size for path in (job.directory / "armhf/fixedpoint").rglob("*.mpy")}
-    argv = lanes.command("armhf")
+    argv = micropythons.command("armhf")
     arguments = job.arguments("heap.py", "armhf")
     start, loaded, running, arrays = map(int, execute([*argv, *arguments]).decode().split())
     low, high = 0, 4096  # KB; the smallest heap that will do is above low and at most high
@@ -421,7 +423,7 @@ def report(result: dict[str, Any]) -> list[str]:
 def main() -> int:
     parser = cli.Parser("python -m tools.cost", __doc__)
     parser.epilog = (
-        "Downloads what `python -m host.lanes` does, if it is not there. Needs gcc, and valgrind for x86-64;\n"
+        "Downloads what `python -m host.micropythons` does, if it is not there. Needs gcc, and valgrind for x86-64;\n"
         "a part that cannot be counted says why."
     )
     parser.add_argument("--images", type=int, default=3, metavar="N", help="training images to average (default: 3)")

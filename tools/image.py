@@ -16,10 +16,10 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from host.cli import Parser, UserError, run
-from host.install import CHIPS, KINDS, MACHINES, MANIFEST, SOURCES, board_files, install, sha256, stage
-from host.scratch import Scratch
-from host.serialport import find_port
+from host.base.cli import Parser, UserError, run
+from host.base.scratch import Scratch
+from host.board.install import CHIPS, KINDS, MACHINES, MANIFEST, SOURCES, board_files, install, sha256, stage
+from host.board.serialport import find_port
 
 ABOUT_UF2 = """\
 the UF2 file: copy it to the drive that the board becomes when it is plugged in with BOOTSEL pressed, after MicroPython
@@ -212,7 +212,7 @@ def _verify(directory: Path, manifest_json: bytes) -> str | None:
 def read_manifest(data: bytes) -> dict[str, Any]:
     """A manifest, with all that is relied on. Raises ValueError with what is wrong."""
     try:
-        manifest = json.loads(data)
+        manifest: dict[str, Any] = json.loads(data)
         march, board = manifest["march"], manifest.get("board")
         if march not in KINDS or board not in (None, *BOARDS):
             raise ValueError(f"march {march}, board {board}")

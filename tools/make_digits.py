@@ -1,4 +1,4 @@
-"""Make host/digits.npz, the bundled digits: a class-balanced choice from the full MNIST.
+"""Make host/data/digits.npz, the bundled digits: a class-balanced choice from the full MNIST.
 
 python -m tools.make_digits --data DIR [--out FILE]
 """
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from host.cli import Parser, UserError, run
-from host.dataset import ARRAYS, BUNDLED, CHECKSUMS, CLASSES, Bytes, Dataset, find_file, load, read_unpacked
+from host.base.cli import Parser, UserError, run
+from host.data.dataset import ARRAYS, BUNDLED, CHECKSUMS, CLASSES, Bytes, Dataset, find_file, load, read_unpacked
 
 SEED = 20250101
 TRAIN_PER_CLASS, TEST_PER_CLASS = 500, 100
@@ -95,7 +95,7 @@ def save(dataset: Dataset, path: Path) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = Parser("python -m tools.make_digits", __doc__)
     parser.add_argument("--data", metavar="DIR", type=Path, required=True, help="the full MNIST, as four IDX files")
-    parser.add_argument("--out", metavar="FILE", type=Path, default=BUNDLED, help="default: host/digits.npz")
+    parser.add_argument("--out", metavar="FILE", type=Path, default=BUNDLED, help="default: host/data/digits.npz")
     args = parser.parse_args(argv)
     dataset = make(args.data)
     save(dataset, args.out)

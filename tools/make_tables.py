@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from host import cli
+from host.base import cli
 
 PATH = Path(__file__).resolve().parent.parent / "fixedpoint" / "tables.py"
 

@@ -24,9 +24,9 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from host import cli
-from host.heartbeat import heartbeat
-from host.scratch import Scratch
+from host.base import cli
+from host.base.heartbeat import heartbeat
+from host.base.scratch import Scratch
 
 ROOT = Path(__file__).resolve().parent.parent
 LINK = ("tests/test_link.py", "tests/test_recovery.py", "tests/test_exactly_once.py")
@@ -46,7 +46,7 @@ class Mutation:
 
 DEVICE, WIRE, STORAGE = "firmware/device.py", "firmware/wire.py", "firmware/storage.py"
 CODEC = "firmware/codec.py"
-LINK_PY, BOARD = "host/link.py", "host/board.py"
+LINK_PY, BOARD = "host/board/link.py", "host/board/learner.py"
 
 MUTATIONS = (
     Mutation(
@@ -342,7 +342,7 @@ def report(chosen: list[Mutation], args: argparse.Namespace) -> int:
         for n, mutation in enumerate(chosen):
             copy(work / str(n))
             mutate(work / str(n), mutation)
-    futures: list[Future] = []
+    futures: list[Future[tuple[str | None, float]]] = []
     tests = Tests()
 
     def so_far() -> str:

@@ -18,10 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from host import cli, dataset, oracle
-from host.config import PRESETS, SEGMENT, configure, prepare
-from host.engine import FixedLearner, FloatLearner, executor
-from host.heartbeat import heartbeat
+from host.base import cli
+from host.base.heartbeat import heartbeat
+from host.data import dataset
+from host.engine.learners import FixedLearner, FloatLearner, executor
+from host.reference import oracle
+from host.runs.config import PRESETS, SEGMENT, configure, prepare
 
 TOLERANCE = 0.01  # what the means may differ by
 

@@ -31,22 +31,22 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from random import Random
 
-import host.board
-import host.frames
-import host.link
-import host.run
+import host.base.files
+import host.board.frames
+import host.board.learner
+import host.board.link
 from firmware import storage, wire
 from fixedpoint.lattice import words
-from host import cli
-from host.heartbeat import heartbeat
-from host.scratch import Scratch, place
-from host.serialport import SerialTransport
-from host.sim import ARCHITECTURES, SimBoard
+from host.base import cli
+from host.base.heartbeat import heartbeat
+from host.base.scratch import Scratch, place
+from host.board.serialport import SerialTransport
+from host.board.sim import ARCHITECTURES, SimBoard
 from tools.faults.changed import changed, segments
 from tools.faults.episode import Episode, play
 from tools.faults.golden import Golden, Violation, small
 from tools.faults.injector import Injector
-from tools.faults.world import Killed
+from tools.faults.world import Killed, World
 
 IN_PROCESS, THROUGH_PTY = 1_000_000, 10_000  # faults, unless told otherwise
 PER_RUN = {False: 1500, True: 300}  # at the most: a run must come to its end, too
@@ -94,7 +94,7 @@ storage.os, storage.open = Files, slow_open
 firmware.main.main()
 """
 SAVING = 0.03  # seconds that its checkpoint takes, about
-CHECKPOINT_FRAME = struct.calcsize(wire.ASK_FORMAT) + host.frames.OVERHEAD - 1  # bytes, but for the first zero
+CHECKPOINT_FRAME = struct.calcsize(wire.ASK_FORMAT) + host.board.frames.OVERHEAD - 1  # bytes, but for the first zero
 
 
 class Pty:
@@ -240,8 +240,8 @@ class Pty:
     def _saved(self) -> tuple[int, int, int] | None:
         """The checkpoint in the board's flash, compared with the golden model."""
         root = f"{self.board.flash}/"
-        saved = storage.load(None, root)
-        if saved and saved[0] == host.board.session_id(self.golden.config):
+        saved: tuple[int, int, int] | None = storage.load(None, root)
+        if saved and saved[0] == host.board.learner.session_id(self.golden.config):
             lattice = self.golden.config.lattice()
             values = words(saved[2])
             if storage.load(values, root) == saved:
@@ -256,9 +256,9 @@ class Pty:
         files = types.SimpleNamespace(fsync=lambda number: self.host_file(), replace=self._replace)
         with (
             segments(),
-            changed(host.board, PAUSE=0.05),
-            changed(host.link, GREET=0.1, OPENING=2.0),
-            changed(host.run, os=files),
+            changed(host.board.learner, PAUSE=0.05),
+            changed(host.board.link, GREET=0.1, OPENING=2.0),
+            changed(host.base.files, os=files),
         ):
             yield
 
@@ -342,7 +342,8 @@ def in_process(seed: int, total: Total, status: cli.Interrupt) -> int | None:
             traceback.print_exc()
             return seed
         world = story.world
-        total.add(story, world.faults(), world.paths + world.board.counters)  # type: ignore[attr-defined]
+        assert isinstance(world, World)
+        total.add(story, world.faults(), world.paths + world.board.counters)
         seed += 1
     return None
 

@@ -1,6 +1,6 @@
 """A world in one process, with a clock of its own: host, line, board and flash, and everything that can go wrong.
 
-The host's and the board's programs are the real ones (host.board, host.link, host.run; firmware.device, .storage,
+The host's and the board's programs are the real ones (host.board.learner, .link, host.runs; firmware.device, .storage,
 .codec, .wire). What is simulated is what lies between and around them: time, the line, the board's input buffer and
 its file system. Whatever happens there comes from one seed, so that a failure can be run again.
 

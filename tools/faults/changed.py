@@ -4,9 +4,9 @@ import types
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-import host.board
-import host.config
-import host.run
+import host.board.learner
+import host.runs.config
+import host.runs.run
 
 SEGMENT = 6  # images between two learning rates
 
@@ -28,6 +28,6 @@ def changed(module: types.ModuleType, **values: object) -> Iterator[None]:
 def segments() -> Iterator[None]:
     """Within, learning rates change every SEGMENT images: so often that a board that misses a change is found out."""
     with ExitStack() as stack:
-        for module in (host.config, host.run, host.board):
+        for module in (host.runs.config, host.runs.run, host.board.learner):
             stack.enter_context(changed(module, SEGMENT=SEGMENT))
         yield

@@ -7,19 +7,20 @@ from pathlib import Path
 from random import Random
 from typing import Protocol
 
-import host.board
-import host.config
-import host.run
+import host.board.learner
+import host.runs.checkpoint
+import host.runs.config
 from firmware import wire
-from host.cli import UserError
-from host.link import ANSWER, BoardReset, Link, LinkLost, Transport
-from host.run import Run, RunDirectory
-from host.scratch import Scratch
+from host.base.cli import UserError
+from host.base.scratch import Scratch
+from host.board.link import ANSWER, BoardReset, Link, LinkLost, Transport
+from host.runs.directory import RunDirectory
+from host.runs.run import Progress, Run
 from tools.faults.golden import Golden, GoldenTwin, Violation, small
 from tools.faults.world import Killed, World
 
 
-class WatchedLearner(host.board.BoardLearner):
+class WatchedLearner(host.board.learner.BoardLearner):
     """A BoardLearner that counts in `paths` what it had to do."""
 
     paths: Counter[str]
@@ -81,9 +82,9 @@ class Stage(Protocol):
 class Episode:
     """One run of a small lattice on a Stage, from its start to its end, whatever happens on the way.
 
-    The host's process is started again as often as it dies. chunk, interval: as host.stream and host.run have them;
-    largest, answer: as host.link; twin: compare each result, and not only what the board and the run come to. replace:
-    let the board forget another run.
+    The host's process is started again as often as it dies. chunk, interval: as host.stream and Run have them; largest,
+    answer: as Link; twin: compare each result, and not only what the board and the run come to. replace: let the board
+    forget another run.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class Episode:
         self.until = inf  # when the run must have ended
         self.run: Run | None = None
         self.learner: WatchedLearner | None = None
-        self.chunks: Iterator = iter(())
+        self.chunks: Iterator[Progress] = iter(())
         self.statistics: Counter[str] = Counter()
 
     def start(self) -> None:
@@ -113,8 +114,7 @@ class Episode:
         resume = (self.path / "config.json").exists()
         directory = RunDirectory(self.path, config, resume)
         link = Link(
-            None,  # type: ignore[arg-type]
-            world.monotonic,
+            clock=world.monotonic,
             answer=self.answer,
             largest=self.largest,
             draw=lambda: world.random.getrandbits(32),
@@ -123,7 +123,7 @@ class Episode:
             config, data, world.connect, replace=self.replace, stopped=lambda: self.stop, link=link
         )
         self.learner.paths = world.paths
-        self.learner.twin = GoldenTwin(self.golden) if self.twin else None  # type: ignore[assignment]
+        self.learner.twin = GoldenTwin(self.golden) if self.twin else None
         self.run = Run(config, data, self.learner, directory, self.interval)
         if resume:
             self.run.resume()
@@ -157,7 +157,7 @@ class Episode:
         except Killed:
             self.world.paths["host started again"] += 1
         except KeyboardInterrupt as error:
-            self._interrupted(isinstance(error, host.board.Stopped))
+            self._interrupted(isinstance(error, host.board.learner.Stopped))
         except UserError as error:  # at the first attempt of a new process: it says so and leaves
             if not any(cause in str(error) for cause in ("no firmware answered", "there is no port")):
                 raise Violation(f"the host gave up: {error}") from error
@@ -180,7 +180,7 @@ class Episode:
         found = [{k: v for k, v in line.items() if k != "images_per_second"} for line in self.run.epochs]
         if found != self.golden.epochs:
             raise Violation(f"the run's epochs are {found}, the undisturbed run's {self.golden.epochs}")
-        saved = host.run.Checkpoint.read(self.path / "checkpoint.npz")
+        saved = host.runs.checkpoint.Checkpoint.read(self.path / "checkpoint.npz")
         self.golden.check(saved.step, int(saved.digest, 16))
         if saved.step != self.golden.total:
             raise Violation(f"the run has ended at step {saved.step} of {self.golden.total}")

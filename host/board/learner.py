@@ -7,15 +7,17 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 from firmware import wire
-from host import cli, dataset
-from host.config import SEGMENT, Config
-from host.engine import FixedLearner, executor
-from host.link import Gone, Link, LinkLost, NoFirmware, Transport
-from host.run import digest
+from host.base import cli
+from host.board.link import Gone, Link, LinkLost, NoFirmware, Transport
+from host.data import dataset
+from host.engine.learners import FixedLearner, executor
+from host.runs.checkpoint import digest
+from host.runs.config import SEGMENT, Config
 
 EVIDENCE = "twin-mismatch.npz"  # in the run's directory: both states, where board and twin differ
 AGAIN = 10.0  # seconds between two signs of life while we wait for a board
@@ -29,6 +31,26 @@ def session_id(config: Config) -> int:
 
 class Stopped(KeyboardInterrupt):
     """Ctrl-C while the board was testing: it stands where the run stands, so this can be saved."""
+
+
+class Twin(Protocol):
+    """What is stepped beside a board and compared with it: a FixedLearner, or who stands in for one."""
+
+    @property
+    def lattice(self) -> Any:
+        """Has train(pixels, label), which returns the prediction."""
+
+    def set_rates(self, config: Config, step: int) -> None:
+        """As Learner.set_rates."""
+
+    def params(self) -> np.ndarray:
+        """As Learner.params."""
+
+    def load(self, params: np.ndarray, step: int) -> None:
+        """As Learner.load."""
+
+    def digest(self) -> str:
+        """As Learner.digest."""
 
 
 def open_body(config: Config, session: int, flags: int, conversation: int) -> bytes:
@@ -64,9 +86,9 @@ class BoardLearner:
         self.session = session_id(config)
         self.flags = wire.FLAG_REPLACE if replace else 0
         self.directory = directory
-        self.twin = FixedLearner(config.lattice(**executor("numba"))) if twin else None
+        self.twin: Twin | None = FixedLearner(config.lattice(**executor("numba"))) if twin else None
         self.twin_checks = 0
-        self.link = link or Link(None)  # type: ignore[arg-type]
+        self.link = link or Link()
         self.link.stopped, self.link.say = stopped, self._silent
         self.reached = False  # connect() has opened the port, ever
         self.met = False  # the firmware is at the other end now: HELLO
@@ -205,8 +227,7 @@ class BoardLearner:
     def close(self) -> None:
         """Let go of the transport."""
         self.met = self.connected = False
-        if self.link.transport is not None:
-            self.link.transport.close()
+        self.link.transport.close()
 
     def leave(self, kind: int) -> None:
         """Tell the board that we go (CLOSE), or that it shall give back its prompt (EXIT), and let go of it."""

@@ -1,84 +1,28 @@
-"""Executors of the one engine text on the host: plain CPython (the golden model), Numba, and a checking CPython."""
+"""Executors of the one engine text on the host, and Learners of a Run: the integer engine, and the float64 oracle.
 
-import contextlib
-import os
-import types
-from collections.abc import Callable
-from functools import cache
-from pathlib import Path
+Executors are plain CPython (the golden model), Numba, and a checking CPython.
+"""
+
+from typing import Any
 
 import numpy as np
 
-from fixedpoint import kernels
 from fixedpoint.kernels import GRADIENT
 from fixedpoint.lattice import CELL, GAIN, Lattice
-from host import lanes, oracle
-from host.cli import UserError
-from host.config import Config
-from host.heartbeat import heartbeat
-from host.run import digest
-
-KERNELS = ("draw", "derive", "feed", "forward", "readout", "error", "backward", "update")
-
-
-def int32_words(n: int) -> np.ndarray:
-    """n 32-bit zeros for a Lattice whose kernels take NumPy arrays."""
-    return np.zeros(n, np.int32)
+from host.base.heartbeat import heartbeat
+from host.engine.fast import int32_words, numba_kernels
+from host.engine.lanes import Lanes, compiled
+from host.reference import oracle
+from host.runs.checkpoint import digest
+from host.runs.config import Config
 
 
-@cache
-def numba_kernels() -> types.SimpleNamespace:
-    """The kernels under Numba, compiled, and cached on disk (Numba compiles anew when fixedpoint/kernels.py changes).
-
-    The cache is beside the kernels, else where lanes.cache_dir() says; where neither can be had, there is none.
-    """
-    import numba
-
-    # The sixteen running sums of a cell fit four to a register; without this, LLVM leaves them scalar.
-    numba.config.SLP_VECTORIZE = 1
-    beside = Path(kernels.__file__).with_name("__pycache__")
-    if not numba.config.CACHE_DIR and not os.access(beside if beside.exists() else beside.parent, os.W_OK | os.X_OK):
-        with contextlib.suppress(UserError):
-            numba.config.CACHE_DIR = str(lanes.cache_dir() / "numba")
-    with heartbeat(lambda: "compiling the kernels for this computer"):
-        try:
-            return _compile(cached=True)
-        except Exception:  # a full disk, a place that cannot be written, a damaged file: almost any type
-            return _compile(cached=False)
-
-
-def _compile(cached: bool) -> types.SimpleNamespace:
-    """numba_kernels(). Every local variable is declared int32, so that it wraps as the chip's register does."""
-    import numba
-
-    from fixedpoint import tables
-
-    arguments = {"tanh": tables.TANH, "exp": tables.EXP, "c_table": tables.C, "da_table": tables.DA}
-    frozen = {id(table): np.array(table) for table in arguments.values()}
-
-    def compiled(function: Callable) -> Callable:
-        annotated = function.__annotations__  # int, or a pointer type; plain locals have none
-        scalars = [name for name in function.__code__.co_varnames if annotated.get(name, int) is int]
-        fast = numba.njit(function, locals=dict.fromkeys(scalars, numba.int32), cache=cached)
-        if not arguments.keys() & annotated.keys():
-            return fast
-
-        def call(*args: object) -> None:
-            fast(*[frozen.get(id(arg), arg) for arg in args])
-
-        return call
-
-    run = types.SimpleNamespace(**{name: compiled(getattr(kernels, name)) for name in KERNELS})
-    Lattice(1, 1, 1, kernels=run, words=int32_words).train(bytes(1), 0)  # compile now, not while a run is timed
-    return run
-
-
-def executor(name: str) -> dict:
-    """Keyword arguments of a Lattice for the executor: numba, python or checked (see host.checked)."""
+def executor(name: str) -> dict[str, Any]:
+    """Keyword arguments of a Lattice for the executor: numba, python or checked (see host.engine.checked)."""
     if name == "numba":
         return {"kernels": numba_kernels(), "words": int32_words}
     if name == "checked":
-        from host.checked import checked_kernels
+        from host.engine.checked import checked_kernels  # parses the kernels, which takes its time
 
         return {"kernels": checked_kernels()}
     return {}
@@ -102,7 +46,7 @@ class FixedLearner:
 
     def evaluate(self, images: np.ndarray, labels: np.ndarray) -> float:
         predict = self.lattice.predict
-        hits = sum(predict(image.tobytes()) == label for image, label in zip(images, labels.tolist(), strict=True))
+        hits: int = sum(predict(image.tobytes()) == label for image, label in zip(images, labels.tolist(), strict=True))
         return hits / len(labels)
 
     def params(self) -> np.ndarray:
@@ -113,6 +57,35 @@ class FixedLearner:
 
     def digest(self) -> str:
         return f"{self.lattice.digest():08x}"
+
+
+class LaneLearner:
+    """The integer engine compiled by LLVM, many images a call, as the Learner of a Run."""
+
+    def __init__(self, lattice: Lattice):
+        with heartbeat(lambda: "compiling the kernels for this computer"):
+            compiled(1)  # now, not while a run is timed
+        self.lanes = Lanes([lattice])
+
+    def set_rates(self, config: Config, step: int) -> None:
+        self.lanes.set_rates(config.rates(step))
+
+    def train(self, images: np.ndarray, labels: np.ndarray) -> int:
+        found = self.lanes.learn(images[:, None], labels[:, None])
+        return int((found[:, 0] == labels).sum())
+
+    def evaluate(self, images: np.ndarray, labels: np.ndarray) -> float:
+        return float((self.lanes.classify(images)[:, 0] == labels).mean())
+
+    def params(self) -> np.ndarray:
+        lattice = self.lanes.shape
+        return self.lanes.arrays["w"][:, 0].reshape(lattice.rows, lattice.cols, 4).copy()
+
+    def load(self, params: np.ndarray, step: int) -> None:
+        self.lanes.load(0, params, step)
+
+    def digest(self) -> str:
+        return digest(self.params(), self.lanes.steps[0])
 
 
 class FloatLearner:

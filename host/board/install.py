@@ -19,13 +19,13 @@ from typing import Any
 
 from firmware import wire
 from firmware.device import VERSION
-from host import lanes
-from host.cli import UserError
-from host.link import Hello, Link, LinkLost
-from host.scratch import Scratch
-from host.serialport import SerialTransport
+from host.base.cli import UserError
+from host.base.scratch import Scratch
+from host.board import micropythons
+from host.board.link import Hello, Link, LinkLost
+from host.board.serialport import SerialTransport
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("fixedpoint", "firmware")
 MANIFEST = "manifest.json"
 MAIN = """\
@@ -40,7 +40,7 @@ OLDEST = (1, 23)  # MicroPython releases since then load .mpy files of version 6
 MACHINES = ("", "x86", "x64", "armv6", "armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp", "xtensa", "xtensawin",
             "rv32imc")  # fmt: skip
 CHIPS = ("armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp", "xtensawin", "rv32imc")
-# The kernels' emitter. x86 and x64 are unix ports, the simulated boards; for x64 see host.lanes.
+# The kernels' emitter. x86 and x64 are unix ports, the simulated boards; for x64 see host.board.micropythons.
 EMITTERS = {**dict.fromkeys((*CHIPS, "x86"), "viper"), "x64": "native"}
 SOURCES = "py"  # in place of a machine: the .py files as they are, for a MicroPython without machine code
 KINDS = (*EMITTERS, SOURCES)
@@ -125,7 +125,7 @@ def sha256(data: bytes) -> str:
 
 def mpy_cross() -> str:
     """The version of the mpy-cross that compiles, e.g. "1.29.0, .mpy 6.3". Raises UserError if there is none."""
-    argv = [lanes.program("mpy-cross", "mpy-cross"), "--version"]
+    argv = [micropythons.program("mpy-cross", "mpy-cross"), "--version"]
     text = subprocess.run(argv, capture_output=True, text=True).stdout
     words = text.split()  # MicroPython v1.29.0 on 2026-08-29; mpy-cross emitting mpy v6.3
     return f"{words[1].lstrip('v')}, .mpy {words[-1].lstrip('v')}" if len(words) > 2 else text.strip()
@@ -148,11 +148,11 @@ def stage(march: str, out: Path, about: dict[str, Any] | None = None) -> dict[st
             (out / path).write_bytes(source.read_bytes())
             files[path.as_posix()] = made_from
         else:
-            emit = EMITTERS[march] if source.name in lanes.EMITTED else "bytecode"
+            emit = EMITTERS[march] if source.name in micropythons.EMITTED else "bytecode"
             files[path.with_suffix(".mpy").as_posix()] = {**made_from, "emit": emit}
             jobs.append((source, out / path.with_suffix(".mpy"), emit, march))
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda job: lanes.compile_file(*job), jobs))
+        list(pool.map(lambda job: micropythons.compile_file(*job), jobs))
     (out / "main.py").write_bytes(MAIN.encode())
     files["main.py"] = {}
     for name, made_from in files.items():
@@ -322,9 +322,10 @@ def greet(port: str, patience: float) -> Hello:
 def mpremote(port: str, *arguments: str, timeout: float) -> str:
     """Run mpremote on a port; return what it printed. Raises UserError if it fails, or does not end in time."""
     argv = [sys.executable, "-m", "mpremote", "connect", port, *arguments]
-    options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True}
     try:
-        done = subprocess.run(argv, text=True, errors="replace", timeout=timeout, **options)
+        done = subprocess.run(
+            argv, text=True, errors="replace", timeout=timeout, stdin=subprocess.DEVNULL, capture_output=True
+        )
     except subprocess.TimeoutExpired as error:
         raise UserError(silent(port)) from error
     if done.returncode:
@@ -336,7 +337,8 @@ def answer(text: str) -> dict[str, Any]:
     """The answer to PROBE or HASH in what mpremote printed. Raises UserError if there is none."""
     lines = [line[1:] for line in text.splitlines() if line.startswith("@")]
     try:
-        return json.loads(lines[-1])
+        found: dict[str, Any] = json.loads(lines[-1])
+        return found
     except (IndexError, ValueError) as error:
         raise UserError("the board's answer was garbled on the way; try again, and check the cable") from error
 

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from host import cli, dataset
-from host.config import OPTIONS, PIXEL_BITS, PRESETS, Config, configure, prepare
-from host.run import CHECKPOINT, CONFIG, Checkpoint, RunDirectory, damaged, other_data
+from host.base import cli
+from host.data import dataset
+from host.runs.checkpoint import CHECKPOINT, Checkpoint, damaged
+from host.runs.config import OPTIONS, PIXEL_BITS, PRESETS, Config, configure, prepare
+from host.runs.directory import CONFIG, RunDirectory, other_data
 
 EPOCHS = {"host.simulate": 10, "host.stream": 1}  # defaults
 EVALUATE = cli.Case("--evaluate", lambda args: args.evaluate is not None)

@@ -38,7 +38,8 @@ def forward(params: Array, x: Array) -> tuple[Array, Array, Array]:
 def cross_entropy(logits: Array, labels: Array | int) -> Array:
     """Loss -log softmax(logits)[label] for logits (..., cols), labels (...) in [0, cols); else ValueError."""
     z = logits - logits.real.max(-1, keepdims=True)
-    return np.log(np.exp(z).sum(-1)) - (z * _one_hot(labels, z.shape[-1])).sum(-1)
+    loss: Array = np.log(np.exp(z).sum(-1)) - (z * _one_hot(labels, z.shape[-1])).sum(-1)
+    return loss
 
 
 def snap1_gradient(params: Array, x: Array, labels: Array | int, *, total: bool = False) -> tuple[Array, Array]:
@@ -170,12 +171,14 @@ def _checked(labels: Array | int, cols: int) -> Array:
 
 
 def _one_hot(labels: Array | int, cols: int) -> Array:
-    return np.eye(cols)[_checked(labels, cols)]
+    rows: Array = np.eye(cols)[_checked(labels, cols)]
+    return rows
 
 
 def _step_size(log_tau: Array) -> Array:
     """c = 1 - exp(-dt/tau), without the cancellation that plain 1 - a suffers for long tau."""
-    return -np.expm1(-np.exp(-log_tau))
+    c: Array = -np.expm1(-np.exp(-log_tau))
+    return c
 
 
 def _by_step(v: Array, steps: int) -> Array:

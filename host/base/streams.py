@@ -20,7 +20,7 @@ class Undelivered(Exception):
 class Strict(io.FileIO):
     """stdout: what cannot be written raises Undelivered, or BrokenPipeError if its reader has left; both only once."""
 
-    def write(self, data: Any) -> int | None:
+    def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
         except OSError as error:
@@ -34,7 +34,7 @@ class Strict(io.FileIO):
 class Lossy(io.FileIO):
     """stderr: what cannot be written is lost."""
 
-    def write(self, data: Any) -> int:
+    def write(self, data: Any, /) -> int:
         with contextlib.suppress(OSError):
             return super().write(data) or len(data)
         return len(data)

@@ -17,8 +17,8 @@ from typing import Protocol
 import numpy as np
 
 from firmware import wire
-from host.cli import UserError
-from host.frames import OVERHEAD, image_frames
+from host.base.cli import UserError
+from host.board.frames import OVERHEAD, image_frames
 
 ANSWER = 1.5  # seconds until a board that does not answer is asked again: a training step of a slow board, and more
 TRIES = 6  # so often, then the link counts as lost
@@ -64,6 +64,23 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Let go of the line."""
+
+
+class Unopened:
+    """The Transport of a Link before its first."""
+
+    room = ""
+
+    def read(self, timeout: float) -> bytes:
+        """As Transport.read."""
+        raise LinkLost("the port is not open yet")
+
+    def write(self, data: bytes) -> None:
+        """As Transport.write."""
+        raise LinkLost("the port is not open yet")
+
+    def close(self) -> None:
+        """There is nothing to let go of."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +143,7 @@ class Link:
     with Gone, unless the board goes on answering. say: is told, again and again while it lasts, why we wait.
     """
 
-    transport: Transport
+    transport: Transport = field(default_factory=Unopened)
     clock: Callable[[], float] = time.monotonic
     statistics: Statistics = field(default_factory=Statistics)
     answer: float = ANSWER
@@ -407,17 +424,17 @@ class Link:
         misses = 0
         while done < len(cut):
             while cursor[0] < len(cut) and (cursor[1] < last or cursor[0] == done):
-                body = cut[cursor[0]][cursor[1]][1]
-                if flight and (probing or sum(n for _, n in flight) + len(body) + OVERHEAD > self.credit):
+                rows = cut[cursor[0]][cursor[1]][1]
+                if flight and (probing or sum(n for _, n in flight) + len(rows) + OVERHEAD > self.credit):
                     break
-                data = self.frame(body)
+                data = self.frame(rows)
                 self.statistics.frames += cursor >= highest
                 self.statistics.retransmitted += cursor < highest
                 self.write(data)
                 flight.append((cursor, len(data)))
                 cursor = (cursor[0], cursor[1] + 1) if cursor[1] < last else (cursor[0] + 1, 0)
                 highest = max(highest, cursor)
-            body = self.receive(self.answer)  # type: ignore[assignment]
+            body = self.receive(self.answer)
             if body is None:
                 self.missed()
                 misses += 1

@@ -8,18 +8,17 @@ import contextlib
 import errno
 import os
 import shutil
+import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from host.cli import UserError
+from host.base.cli import UserError
 
-try:
+if sys.platform != "win32":  # there nothing is locked, and so nothing is swept
     import fcntl
-except ImportError:  # Windows: nothing is locked, and so nothing is swept
-    fcntl = None  # type: ignore[assignment]
 
 PREFIX = "shoreline-"
 LOCK = ".shoreline-lock"  # a directory without such a file is somebody else's, whatever it is called
@@ -76,7 +75,7 @@ def place() -> Path:
 
 def sweep(parent: Path) -> None:
     """Remove the directories in `parent` that dead processes of this user have left. Never raises."""
-    if fcntl is None:
+    if sys.platform == "win32":
         return
     with contextlib.suppress(OSError):
         for path in parent.glob(f"{PREFIX}*"):
@@ -85,6 +84,7 @@ def sweep(parent: Path) -> None:
 
 
 def _sweep(path: Path) -> None:
+    assert sys.platform != "win32"
     if path.is_symlink() or path.stat().st_uid != os.geteuid():
         return
     held = os.open(path / LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -98,7 +98,7 @@ def _sweep(path: Path) -> None:
 @contextlib.contextmanager
 def alone(directory: Path, say: Callable[[str], object]) -> Iterator[None]:
     """Within, no other process that asks for the same is in this directory. Raises OSError if it cannot be opened."""
-    if fcntl is None:
+    if sys.platform == "win32":
         yield
         return
     held = os.open(directory, os.O_RDONLY)
@@ -119,7 +119,7 @@ def _hold(directory: Path) -> int | None:
 
     flock, not lockf: it keeps out this process, too, which may have several directories and sweeps for each of them.
     """
-    if fcntl is None:
+    if sys.platform == "win32":
         return None
     aside = directory / f"{LOCK}.new"  # nobody ever finds one under its name that is not locked
     held = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)

@@ -10,8 +10,8 @@ import numpy as np
 
 from fixedpoint import lattice
 from fixedpoint.lattice import INIT_FIELDS, MAX_GAIN, MAX_ROWS, MAX_SCALE, RATE_SHIFTS, Lattice, Random
-from host.cli import UserError, within
-from host.dataset import Dataset
+from host.base.cli import UserError, within
+from host.data.dataset import Dataset
 
 SEGMENT = 500  # images between two changes of the learning rate
 PIXEL_BITS = (8, 4, 1)

@@ -13,8 +13,8 @@ import serial
 from serial.tools import list_ports
 
 from firmware import wire
-from host.cli import UserError
-from host.link import Gone, LinkLost
+from host.base.cli import UserError
+from host.board.link import Gone, LinkLost
 
 POLL = 0.02  # seconds; pyserial cannot wake up early for a Ctrl-C, so it sleeps in short naps
 NAP = 0.1  # seconds that a read may last: then whoever reads looks at Ctrl-C
@@ -65,7 +65,7 @@ class SerialTransport:
         until = time.monotonic() + min(timeout, NAP)
         try:
             while True:
-                data = self.serial.read(max(1, self.serial.in_waiting))
+                data: bytes = self.serial.read(max(1, self.serial.in_waiting))
                 if data or time.monotonic() >= until:
                     return data
         except Exception as error:

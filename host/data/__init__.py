@@ -1,0 +1,1 @@
+"""Digits to learn from: the bundled ones, and directories of IDX files."""

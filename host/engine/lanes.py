@@ -1,0 +1,132 @@
+"""Lattices of one shape side by side, one in each lane of a vector register: each with its own start, order and labels.
+
+What a lane ends with is what the lattice ends with alone, to the last bit: lanes never meet.
+"""
+
+import ctypes
+import types
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fixedpoint import kernels, tables
+from fixedpoint.lattice import Lattice
+from host.engine import dialect, llvm
+
+TABLES = {
+    name: np.array(table)
+    for name, table in (("tanh", tables.TANH), ("exp", tables.EXP), ("c_table", tables.C), ("da_table", tables.DA))
+}
+POINTER, INT = ctypes.c_void_p, ctypes.c_int32
+LOOP = [POINTER] * len(llvm.ARRAYS) + [INT] * len(llvm.SIZES)
+STATE = ("h", "m", "w", "z", "rule")  # a Lattice's arrays
+
+
+@cache
+def program() -> dialect.Program:
+    """The engine's kernels, read and checked."""
+    return dialect.read(Path(kernels.__file__))
+
+
+@cache
+def compiled(width: int) -> llvm.Native:
+    """The two loops for so many lanes."""
+    return llvm.Native(llvm.emit(program(), width), {"learn": LOOP, "classify": LOOP})
+
+
+@cache
+def one_lattice() -> types.SimpleNamespace:
+    """The kernels, compiled, as the `kernels` of a Lattice whose arrays are NumPy's int32; pixels may be bytes."""
+    signatures = {
+        kernel.name: [POINTER if bits else INT for bits in kernel.arguments.values()]
+        for kernel in program().kernels.values()
+    }
+    native = llvm.Native(llvm.emit(program(), 1), signatures)
+    frozen = {id(getattr(tables, name)): TABLES[of] for name, of in
+              (("TANH", "tanh"), ("EXP", "exp"), ("C", "c_table"), ("DA", "da_table"))}  # fmt: skip
+
+    def callable_with_arrays(name: str) -> Any:
+        function = native.functions[name]
+
+        def call(*arguments: Any) -> None:
+            # What is not an array of NumPy's already shares its memory with one for as long as the call lasts.
+            arrays = [x if isinstance(x, int) else np.asarray(frozen.get(id(x), x)) if not isinstance(x, bytes)
+                      else np.frombuffer(x, np.uint8) for x in arguments]  # fmt: skip
+            function(*[x if isinstance(x, int) else x.ctypes.data for x in arrays])
+
+        return call
+
+    return types.SimpleNamespace(**{name: callable_with_arrays(name) for name in signatures})
+
+
+class Lanes:
+    """The states of `lattices`, which must be of one shape, side by side; the lattices themselves are left alone.
+
+    Raises ValueError for lattices of different shapes.
+    """
+
+    def __init__(self, lattices: Sequence[Lattice]):
+        shapes = {(x.rows, x.cols, x.steps, x.scale, x.gain) for x in lattices}
+        if len(shapes) != 1:
+            raise ValueError(f"lattices side by side are of one shape; these are of {sorted(shapes)}")
+        self.shape = lattices[0]
+        self.count = len(lattices)
+        self.width = next((width for width in llvm.LANES if width >= self.count), 0)
+        if not self.width:
+            raise ValueError(f"{self.count} lattices: choose at most {llvm.LANES[-1]}")
+        self.arrays = {name: np.zeros((len(getattr(self.shape, name)), self.width), np.int32) for name in STATE}
+        self.steps = [0] * self.count
+        for lane in range(self.width):  # those that are left over do as the first, and nobody looks
+            self._put(lane, lattices[lane if lane < self.count else 0])
+
+    def _put(self, lane: int, lattice: Lattice) -> None:
+        for name in STATE:
+            self.arrays[name][:, lane] = np.array(getattr(lattice, name), np.int32)
+        if lane < self.count:
+            self.steps[lane] = lattice.step
+
+    def set_rates(self, rates: tuple[tuple[int, int], ...]) -> None:
+        """As Lattice.set_rates(), of all lanes."""
+        self.shape.set_rates(rates)
+        self.arrays["rule"][:] = np.array(self.shape.rule, np.int32)[:, None]
+
+    def learn(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Train on images (n, lanes, steps, rows) uint8, labels (n, lanes); return the predictions before, alike."""
+        found = self._run("learn", images, labels)
+        self.steps = [step + len(images) for step in self.steps]
+        return found
+
+    def classify(self, images: np.ndarray) -> np.ndarray:
+        """What each lane makes of images (n, steps, rows) uint8: (n, lanes)."""
+        many = np.broadcast_to(images[:, None], (len(images), self.count, *images.shape[1:]))
+        return self._run("classify", many, np.zeros((len(images), self.count), np.int32))
+
+    def _run(self, name: str, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        s, n, width = self.shape, len(images), self.width
+        pixels = np.zeros((n, s.rows * s.steps, width), np.uint8)
+        pixels[:, :, : self.count] = images.reshape(n, self.count, -1).transpose(0, 2, 1)
+        targets = np.zeros((n, width), np.int32)
+        targets[:, : self.count] = labels
+        found = np.zeros((n, width), np.int32)
+        arrays = [*(self.arrays[x] for x in STATE), *TABLES.values(), pixels, targets, found]
+        compiled(width).functions[name](
+            *[x.ctypes.data for x in arrays], n, s.rows, s.cols, s.cells, s.steps, s.inputs, s.scale, s.mantissa
+        )
+        return found[:, : self.count]
+
+    def lattice(self, lane: int) -> Lattice:
+        """A plain lattice with the parameters and the step counter of a lane."""
+        s = self.shape
+        made = Lattice(s.rows, s.cols, s.steps, s.scale, s.gain)
+        made.rule[:] = type(made.rule)("i", self.arrays["rule"][:, lane].tolist())
+        made.load(self.arrays["w"][:, lane].tolist(), self.steps[lane])
+        return made
+
+    def load(self, lane: int, params: np.ndarray, step: int) -> None:
+        """Take a lane's parameters (int32, Q26, raster order) and the step counter that belongs to them."""
+        lattice = self.lattice(lane)
+        lattice.load(params.ravel().tolist(), step)
+        self._put(lane, lattice)

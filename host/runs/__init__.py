@@ -1,0 +1,1 @@
+"""What a training run is: its configuration, directory and checkpoints, its course, options and results."""

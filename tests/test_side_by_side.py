@@ -1,0 +1,114 @@
+"""Lattices side by side under LLVM: each lane ends with the bits that the golden model ends with alone."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from fixedpoint.lattice import Lattice
+from host.data import dataset
+from host.engine import dialect, llvm
+from host.engine.lanes import Lanes, one_lattice, program
+from host.engine.learners import executor
+from host.runs.config import PRESETS, Config, configure, prepare
+
+
+def golden(config: Config, data: dataset.Dataset, order: np.ndarray, name: str) -> tuple[Lattice, list[int]]:
+    """One lattice alone, under another executor, and its predictions."""
+    lattice = config.lattice(**executor(name))
+    lattice.set_rates(config.rates(0))
+    return lattice, [lattice.train(data.train_images[i].tobytes(), int(data.train_labels[i])) for i in order]
+
+
+def compare(lanes: int, images: int, name: str, preset: str = "critical", rows: int = 28, cols: int = 10) -> None:
+    """Digests, predictions and classes of lanes with seeds and orders of their own."""
+    digits = dataset.load()
+    configs = [configure(digits, preset, seed, 1, rows, cols) for seed in range(1, lanes + 1)]
+    data = prepare(digits, configs[0])
+    chance = np.random.default_rng(lanes)
+    orders = np.stack([chance.permutation(len(data.train_images))[:images] for _ in configs], 1)
+    side = Lanes([config.lattice() for config in configs])
+    side.set_rates(configs[0].rates(0))
+    cuts = [0, images // 3, images]  # in two calls
+    found = np.concatenate([
+        side.learn(data.train_images[orders[a:b]], data.train_labels[orders[a:b]])
+        for a, b in pairwise(cuts)
+    ])  # fmt: skip
+    classes = side.classify(data.test_images[:20])
+    for lane, config in enumerate(configs):
+        alone, predictions = golden(config, data, orders[:, lane], name)
+        assert side.lattice(lane).digest() == alone.digest()
+        assert found[:, lane].tolist() == predictions
+        assert classes[:, lane].tolist() == [alone.predict(image.tobytes()) for image in data.test_images[:20]]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("lanes", [1, 3, 4, 8, 16])
+def test_every_lane_is_the_lattice_alone(lanes: int, preset: str) -> None:
+    """Three of four lanes, too; with `article`, cells that hear nothing in some lanes only."""
+    compare(lanes, 60, "numba", preset)
+
+
+@pytest.mark.parametrize("rows, cols", [(9, 13), (28, 10), (1, 10)])
+@pytest.mark.parametrize("lanes", [1, 8])
+def test_every_size_is_the_golden_models(rows: int, cols: int, lanes: int) -> None:
+    compare(lanes, 6, "python", rows=rows, cols=cols)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows, cols", [(28, 10), (28, 16), (12, 10)])
+@pytest.mark.parametrize("lanes", [1, 4, 8, 16])
+def test_a_thousand_digits(rows: int, cols: int, lanes: int) -> None:
+    compare(lanes, 1000, "numba", rows=rows, cols=cols)
+
+
+def test_kernels_one_by_one_serve_a_lattice() -> None:
+    digits = dataset.load()
+    config = configure(digits, "critical", 1, 1)
+    mine = config.lattice(kernels=one_lattice(), words=lambda n: np.zeros(n, np.int32))
+    mine.set_rates(config.rates(0))
+    theirs, _ = golden(config, digits, np.arange(10), "python")
+    for image, label in zip(digits.train_images[:10], digits.train_labels.tolist(), strict=False):
+        mine.train(image.tobytes(), label)
+    assert mine.digest() == theirs.digest()
+    for name in ("h", "m", "z"):
+        assert list(getattr(mine, name)) == list(getattr(theirs, name))
+
+
+def test_what_differs_from_lane_to_lane_is_known() -> None:
+    varying = {name: kernel.varying for name, kernel in program().kernels.items()}
+    assert varying["feed"] == set() and varying["draw"] == {"high", "low", "total"}
+    wired = {"p", "q", "gain", "left", "top", "own", "right", "below", "steps"}
+    assert not wired & (varying["forward"] | varying["backward"])
+    assert {"x", "el", "et", "y", "c", "wl"} <= varying["forward"]
+
+
+WRAPS = """
+def wraps(x: ptr32, n: int):
+    v = x[0]
+    for i in range(n):
+        v = v * 3 + 1073741
+    x[1] = v
+    x[2] = (v << 3) >> 5
+"""
+
+
+@pytest.mark.parametrize("lanes", [1, 4, 8])
+def test_numbers_wrap_as_registers_do(lanes: int) -> None:
+    text = str(llvm.module(dialect.parse(WRAPS), lanes))
+    native = llvm.Native(text, {"wraps": [llvm.ctypes.c_void_p, llvm.ctypes.c_int32]})
+    x = np.zeros((3, lanes), np.int32)
+    x[0] = np.arange(lanes) * 123456789
+    native.functions["wraps"](x.ctypes.data, 50)
+    for lane in range(lanes):
+        v = int(x[0, lane])
+        for _ in range(50):
+            v = (v * 3 + 1073741 + 2**31) % 2**32 - 2**31
+        assert x[1, lane] == v and x[2, lane] == ((v << 3) + 2**31) % 2**32 - 2**31 >> 5
+
+
+def test_lattices_of_two_shapes_are_not_put_side_by_side() -> None:
+    with pytest.raises(ValueError, match="of one shape"):
+        Lanes([Lattice(3, 3, 4), Lattice(3, 4, 4)])
+    with pytest.raises(ValueError, match="at most 16"):
+        Lanes([Lattice(2, 2, 2)] * 17)
