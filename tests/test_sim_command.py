@@ -62,7 +62,7 @@ def test_a_heap_in_which_the_firmware_does_not_start_prints_no_port(command, tmp
 
 
 def test_a_board_that_never_says_hello_prints_no_port(command, monkeypatch) -> None:
-    monkeypatch.setattr(sim, "MAIN", "import time\ntime.sleep(600)\n")
+    monkeypatch.setattr("host.board.sim.MAIN", "import time\ntime.sleep(600)\n")
     monkeypatch.setattr(sim, "START", 0.5)
     refused(command(), "has not said HELLO")
 
