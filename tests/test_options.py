@@ -93,7 +93,7 @@ def test_a_file_in_the_place_of_a_run_is_nothing_to_resume(answer, tmp_path):
 @pytest.mark.parametrize("names, listed", [((), "none"), (("/dev/a", "/dev/b"), "/dev/a, /dev/b")])
 def test_a_port_that_is_not_there_says_which_are(answer, monkeypatch, names, listed):
     ports = [argparse.Namespace(device=name) for name in names]
-    monkeypatch.setattr("host.serialport.list_ports.comports", lambda: ports)
+    monkeypatch.setattr("host.board.serialport.list_ports.comports", lambda: ports)
     err = answer(stream.main, *SMALL, "--port", "/dev/shoreline-none")[2]
     assert err.endswith(f"is the board plugged in? The serial ports of this computer: {listed}\n")
 
