@@ -11,8 +11,9 @@ from pathlib import Path
 
 from firmware import wire
 from host.base import cli, streams
-from host.board.link import Link, NoFirmware
+from host.board.link import Link
 from host.board.sim import ARCHITECTURES, SimBoard, SimTransport
+from host.board.transport import NoFirmware
 
 HEAP = 16 << 10, 1 << 30  # bytes that --heap may be
 START = 60.0  # seconds until a board that has said nothing will not; half a second is usual

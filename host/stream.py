@@ -17,8 +17,8 @@ from pathlib import Path
 from firmware import wire
 from host.base import cli
 from host.board.learner import BoardLearner, Stopped
-from host.board.link import Gone, LinkLost
 from host.board.ports import reach
+from host.board.transport import Gone, LinkLost
 from host.data import dataset
 from host.runs import report
 from host.runs.config import Config

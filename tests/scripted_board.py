@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from math import inf
 
 from firmware import wire
-from host.board.link import LinkLost
+from host.board.transport import LinkLost
 from host.data.dataset import Dataset, load
 from host.runs.config import Config, configure
 

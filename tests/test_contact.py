@@ -10,9 +10,9 @@ from scripted_board import Answers, Line, hello, small, state
 
 from firmware import wire
 from host.base import cli
-from host.board import learner, link
+from host.board import learner, link, transport
 from host.board.learner import BoardLearner
-from host.board.link import LinkLost
+from host.board.transport import LinkLost
 
 
 class Scene:
@@ -224,7 +224,7 @@ def test_ctrl_c_ends_every_wait_within_a_second(scene, where: str) -> None:
         for k in range(100):
             play.line.later(0.3 * k, hello(0))
     play.line.answers = silent
-    with pytest.raises(link.Gone):
+    with pytest.raises(transport.Gone):
         play.learner.digest()
     assert pressed <= play.line.now < pressed + 1
 
@@ -250,7 +250,7 @@ def test_parameters_that_were_read_are_saved_even_if_the_board_does_not_say_that
     begun = play.line.now
     try:
         assert play.learner.params().size == words
-    except link.Gone:
+    except transport.Gone:
         pytest.fail("nothing is saved")
     assert play.learner.known[1] == 0 and play.learner.known[0] is not None
     assert play.line.now - begun < 1.5

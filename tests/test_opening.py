@@ -6,10 +6,11 @@ import pytest
 from scripted_board import Line, hello, small, state, working
 
 from firmware import wire
-from host.board import link, sim
+from host.board import link, sim, transport
 from host.board.learner import BoardLearner, open_body, session_id
-from host.board.link import BoardReset, Link, LinkLost, NoFirmware
+from host.board.link import Link
 from host.board.serialport import SerialTransport
+from host.board.transport import BoardReset, LinkLost, NoFirmware
 
 CONFIG, _ = small()
 SESSION = session_id(CONFIG)
@@ -86,7 +87,7 @@ def test_a_traceback_of_a_board_that_works_is_shown_soon() -> None:
 
 def test_ctrl_c_is_heard_while_the_board_works() -> None:
     line = to_open((0.01, working(SESSION)))
-    with pytest.raises(link.Gone):
+    with pytest.raises(transport.Gone):
         opening(line, stopped=lambda: line.now >= 3.0)
     assert 3.0 <= line.now < 4.0
 

@@ -19,8 +19,8 @@ from serial.rfc2217 import PortManager
 
 from host import stream
 from host.base import cli
-from host.board import link, ports, serialport
-from host.board.link import LinkLost
+from host.board import link, ports, serialport, transport
+from host.board.transport import LinkLost
 
 RUN = ("--rows", "10", "--limit", "40", "--test-limit", "12")
 SECONDS = 60  # that a busy machine may take for what takes one
@@ -160,7 +160,7 @@ def test_a_host_that_does_not_answer_does_not_keep_ctrl_c_waiting(monkeypatch) -
     held = threading.Event()
     monkeypatch.setattr(serial, "serial_for_url", lambda *args, **options: held.wait(SECONDS))
     begun = time.monotonic()
-    with pytest.raises(link.Gone):
+    with pytest.raises(transport.Gone):
         serialport.SerialTransport("socket://far.invalid:1", stopped=lambda: time.monotonic() > begun + 0.2)
     held.set()
 

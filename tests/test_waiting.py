@@ -12,7 +12,8 @@ from host.base import cli
 from host.board import learner as board
 from host.board import link
 from host.board.learner import AGAIN, BoardLearner, session_id
-from host.board.link import Link, LinkLost
+from host.board.link import Link
+from host.board.transport import LinkLost
 
 AWAY = 45.0  # seconds
 SLACK = 1.5  # until one attempt ends and the next begins

@@ -22,8 +22,9 @@ from firmware.device import VERSION
 from host.base.cli import UserError
 from host.base.scratch import Scratch
 from host.board import micropythons
-from host.board.link import Hello, Link, LinkLost
+from host.board.link import Hello, Link
 from host.board.serialport import SerialTransport
+from host.board.transport import LinkLost
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("fixedpoint", "firmware")

@@ -13,7 +13,8 @@ import numpy as np
 
 from firmware import wire
 from host.base import cli
-from host.board.link import Gone, Link, LinkLost, NoFirmware, Transport
+from host.board.link import Link
+from host.board.transport import Gone, LinkLost, NoFirmware, Transport
 from host.data import dataset
 from host.engine.learners import FixedLearner, executor
 from host.runs.checkpoint import digest

@@ -12,13 +12,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
 from firmware import wire
 from host.base.cli import UserError
 from host.board.frames import OVERHEAD, image_frames
+from host.board.transport import BoardReset, Gone, LinkLost, NoFirmware, Transport, Unopened
 
 ANSWER = 1.5  # seconds until a board that does not answer is asked again: a training step of a slow board, and more
 TRIES = 6  # so often, then the link counts as lost
@@ -33,54 +33,6 @@ OPENING = 60.0
 GRACE = 0.6  # seconds that a board may be silent after Ctrl-C: enough for a training step of a fast one
 PROMPT, TRACEBACK = "\n>>> ", "Traceback (most recent call last):"
 SESSION = struct.calcsize("<BBBBBHHBB")  # where it is in an OPEN: see wire.OPEN_FORMAT
-
-
-class LinkLost(Exception):
-    """The board, or the line to it, is gone; str() says what was noticed."""
-
-
-class BoardReset(LinkLost):
-    """The board has started anew: whatever it did since its checkpoint must be done again."""
-
-
-class NoFirmware(UserError):
-    """This firmware does not run there, and waiting will not start it: a prompt, a traceback, another version."""
-
-
-class Gone(KeyboardInterrupt):
-    """Ctrl-C while the board does not answer: what it has done since the last checkpoint cannot be asked for."""
-
-
-class Transport(Protocol):
-    """A line to a board. room: how to make some on the board's file system, for people."""
-
-    room: str
-
-    def read(self, timeout: float) -> bytes:
-        """Return what has arrived, or arrives within `timeout` seconds; nothing, perhaps, before. Raises LinkLost."""
-
-    def write(self, data: bytes) -> None:
-        """Send all of it. Raises LinkLost."""
-
-    def close(self) -> None:
-        """Let go of the line."""
-
-
-class Unopened:
-    """The Transport of a Link before its first."""
-
-    room = ""
-
-    def read(self, timeout: float) -> bytes:
-        """As Transport.read."""
-        raise LinkLost("the port is not open yet")
-
-    def write(self, data: bytes) -> None:
-        """As Transport.write."""
-        raise LinkLost("the port is not open yet")
-
-    def close(self) -> None:
-        """There is nothing to let go of."""
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 import contextlib
 from collections.abc import Callable, Iterator
 
-from host.board.link import Transport
 from host.board.serialport import SerialTransport, find_port
+from host.board.transport import Transport
 
 BAUD = 115200  # of a UART, unless told otherwise; USB does not care
 

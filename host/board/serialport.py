@@ -14,7 +14,7 @@ from serial.tools import list_ports
 
 from firmware import wire
 from host.base.cli import UserError
-from host.board.link import Gone, LinkLost
+from host.board.transport import Gone, LinkLost
 
 POLL = 0.02  # seconds; pyserial cannot wake up early for a Ctrl-C, so it sleeps in short naps
 NAP = 0.1  # seconds that a read may last: then whoever reads looks at Ctrl-C

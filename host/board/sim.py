@@ -21,8 +21,9 @@ from pathlib import Path
 from host.base import cli
 from host.base.scratch import Scratch
 from host.board import micropythons
-from host.board.link import NoFirmware, explain
+from host.board.link import explain
 from host.board.serialport import SerialTransport
+from host.board.transport import NoFirmware
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = "import firmware.main\nfirmware.main.main()\n"

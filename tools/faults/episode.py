@@ -13,7 +13,8 @@ import host.runs.config
 from firmware import wire
 from host.base.cli import UserError
 from host.base.scratch import Scratch
-from host.board.link import ANSWER, BoardReset, Link, LinkLost, Transport
+from host.board.link import ANSWER, Link
+from host.board.transport import BoardReset, LinkLost, Transport
 from host.runs.directory import RunDirectory
 from host.runs.run import Progress, Run
 from tools.faults.golden import Golden, GoldenTwin, Violation, small

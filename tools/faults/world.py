@@ -15,7 +15,7 @@ import host.board.learner
 import host.runs.run
 from firmware import storage
 from host.base.cli import UserError
-from host.board.link import LinkLost
+from host.board.transport import LinkLost
 from tools.faults.board import Board
 from tools.faults.changed import changed, segments
 from tools.faults.flash import Flash, PowerCut
