@@ -6,7 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from host.data import dataset
+from host.engine.learners import FixedLearner, FloatLearner, dequantise
 from host.reference import oracle
+from host.runs.config import PRESETS, configure
 
 # Ranges of l = log(tau/dt): the article's MNIST runs have tau from 1 to 20 steps, its gradient check from 5 to 200.
 FAST, SLOW = (0.0, math.log(20)), (math.log(5), math.log(200))
@@ -335,3 +338,18 @@ def test_shapes_and_types_that_do_not_fit_are_refused():
         oracle.inputs(np.zeros((2, 3)))
     with pytest.raises(ValueError, match="1 images, 2 labels"):
         oracle.evaluate(params, np.zeros((1, 2, 3), np.uint8), np.zeros(2, int))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_float_engine_begins_where_the_integers_do(preset):
+    digits = dataset.load().limited(50, 20)
+    config = configure(digits, preset, 1, 1)
+    fixed, exact = FixedLearner(config.lattice()), FloatLearner(config)
+    np.testing.assert_array_equal(dequantise(fixed.params()), exact.params())
+    before = exact.params()
+    for learner in (fixed, exact):
+        learner.set_rates(config, 0)
+        learner.train(digits.train_images[:4], digits.train_labels[:4])
+    moved = np.linalg.norm(exact.params() - before)
+    assert moved > 1e-3
+    assert np.linalg.norm(dequantise(fixed.params()) - exact.params()) < 0.1 * moved

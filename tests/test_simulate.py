@@ -16,9 +16,8 @@ import pytest
 from host import simulate
 from host.base import cli
 from host.data import dataset
-from host.engine.learners import FixedLearner, FloatLearner, dequantise
+from host.engine.learners import FixedLearner
 from host.runs.checkpoint import Checkpoint
-from host.runs.config import PRESETS, configure
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES, LABELS, TEST_IMAGES, TEST_LABELS = dataset.CHECKSUMS
@@ -221,24 +220,6 @@ def test_evaluate_writes_nothing_and_refuses_what_does_not_fit(run, data, tmp_pa
     assert_refused(run("--evaluate", "bad.npz", "--data", data), "bad.npz is no checkpoint of host.simulate")
     assert_refused(run("--evaluate", data / IMAGES, "--data", data), "is no checkpoint")
     assert snapshot(tmp_path) == before
-
-
-# --- the float oracle from the same start
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-def test_float_engine_begins_where_the_integers_do(preset):
-    digits = dataset.load().limited(50, 20)
-    config = configure(digits, preset, 1, 1)
-    fixed, exact = FixedLearner(config.lattice()), FloatLearner(config)
-    np.testing.assert_array_equal(dequantise(fixed.params()), exact.params())
-    before = exact.params()
-    for learner in (fixed, exact):
-        learner.set_rates(config, 0)
-        learner.train(digits.train_images[:4], digits.train_labels[:4])
-    moved = np.linalg.norm(exact.params() - before)
-    assert moved > 1e-3
-    assert np.linalg.norm(dequantise(fixed.params()) - exact.params()) < 0.1 * moved
 
 
 # --- signals
