@@ -117,6 +117,18 @@ def test_a_second_signal_leaves_at_once(answer, strike, dispositions, tmp_path, 
     assert signal.getsignal(getattr(signal, name)) == signal.SIG_DFL
 
 
+def test_a_signal_after_the_last_saving_is_no_traceback():
+    """It comes while the result is delivered, when a command has done all that it does."""
+    code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from host.base import cli, streams\n"
+        "streams.deliver = lambda: signal.raise_signal(signal.SIGINT)\n"
+        "cli.run(lambda: 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_a_second_signal_says_what_is_saved_and_what_is_not(answer, monkeypatch):
     train, calls = FixedLearner.train, iter(range(1000))
 

@@ -23,7 +23,8 @@ DEFAULT = "import runpy, signal, sys\nsignal.signal(signal.SIGINT, signal.defaul
 
 def start(tmp: Path, tool: str, *args: str) -> subprocess.Popen[str]:
     """A tool in a process group of its own, with its temporary files in `tmp`."""
-    code = DEFAULT + f"sys.argv = {[tool, *args]!r}\nrunpy.run_module({tool!r}, run_name='__main__')"
+    # What `python -m` does: the package sees "-m" in argv[0], the module its own path.
+    code = DEFAULT + f"sys.argv = {['-m', *args]!r}\nrunpy.run_module({tool!r}, run_name='__main__', alter_sys=True)"
     environment = os.environ | {"TMPDIR": str(tmp), "PYTHONPATH": str(ROOT)}
     return subprocess.Popen([sys.executable, "-c", code], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             env=environment, cwd=ROOT, start_new_session=True)  # fmt: skip

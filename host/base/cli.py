@@ -12,6 +12,7 @@ stderr, which may be full or closed: then it is lost, and the work goes on.
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -92,12 +93,21 @@ def interrupt(number: int, frame: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def _leave(number: int, frame: object) -> NoReturn:
+    """As a handler: end the process where it stands."""
+    os._exit(EXIT_SIGNAL + number)
+
+
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Run a command's main() and leave the process as this file's docstring says."""
     streams.secure()
     Interrupt.last = signal.SIGINT
     with handling(interrupt):
-        ended, told = _ending(main), _ending(streams.deliver)
+        ended = _ending(main)
+        for number in SIGNALS:  # nothing is left that another signal could save, or should undo
+            if signal.getsignal(number) is interrupt:
+                signal.signal(number, _leave)
+        told = _ending(streams.deliver)
         code, last_words = ended if any(ended) else told
         if last_words:
             print(last_words, file=sys.stderr)
