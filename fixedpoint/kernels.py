@@ -63,22 +63,23 @@ _TOP = const(1)
 _RIGHT = const(2)  # records of the descendants that hear this cell on their left and on their top input
 _BELOW = const(3)
 _GAIN = const(4)  # binary exponent of the left input: x is stored divided by 2**gain
-_C = const(5)  # Q15 coefficient c of the leaky integrator
-_DA = const(6)  # Q15 da/dl = -dc/dl
-_WL = const(7)  # Q12 operands of wL and wT
-_WT = const(8)
-_B = const(9)  # Q14 operand of b
-_KL = const(10)  # Q12 couplings c wL and c wT: what the message to the left and to the top source is multiplied by
-_KT = const(11)
-_EL = const(12)  # Q29 accumulators of the filtered inputs, kept between two calls of forward()
-_ET = const(13)
-_PEAK = const(14)  # bitwise OR of |lam| over the row: as many bits as its largest, 0 only if all are 0
-_EXPONENT = const(15)  # of the gradient: dL/dtheta = g * 2**(_EXPONENT - 32), for l * 2**(_EXPONENT - 28)
-_GRADIENT = const(16)  # dL/dl, dL/dwL, dL/dwT, dL/db; for l and wL in units of 2**-gain
-_CELL = const(20)
+_LAG = const(5)  # and by how much that of the top input is below it
+_C = const(6)  # Q15 coefficient c of the leaky integrator
+_DA = const(7)  # Q15 da/dl = -dc/dl
+_WL = const(8)  # Q12 operands of wL and wT
+_WT = const(9)
+_B = const(10)  # Q14 operand of b
+_KL = const(11)  # Q12 couplings c wL and c wT: what the message to the left and to the top source is multiplied by
+_KT = const(12)
+_EL = const(13)  # Q29 accumulators of the filtered inputs, kept between two calls of forward()
+_ET = const(14)
+_PEAK = const(15)  # bitwise OR of |lam| over the row: as many bits as its largest, 0 only if all are 0
+_EXPONENT = const(16)  # of the gradient: dL/dtheta = g * 2**(_EXPONENT - 32), for l * 2**(_EXPONENT - 28)
+_GRADIENT = const(17)  # dL/dl, dL/dwL, dL/dwT, dL/db; for l and wL in units of 2**-gain, for wT of 2**(lag - gain)
+_CELL = const(21)
 
 # For those who import: MicroPython folds the names above into the code and forgets them.
-RECORD = (_CELL, _LEFT, _TOP, _RIGHT, _BELOW, _GAIN, _C, _WL, _WT, _KL, _KT)
+RECORD = (_CELL, _LEFT, _TOP, _RIGHT, _BELOW, _GAIN, _LAG, _C, _WL, _WT, _KL, _KT)
 GRADIENT = (_EXPONENT, _GRADIENT)
 FORMATS = (_Y_BITS, _C_BITS, _W_BITS, _ETA_BITS, _ETA_CROSS_BITS, _MASTER_BITS, _MSG_BITS, _EXP_BITS)
 
@@ -150,8 +151,8 @@ def forward(t: int, x: int, h: ptr32, m: ptr32, tanh: ptr16, n: int, steps: int,
         wl = m[q + _WL]
         wt = m[q + _WT]
         b = m[q + _B]
-        gain = m[q + _GAIN]
-        narrow = _W_BITS - gain
+        lag = m[q + _LAG]
+        narrow = _W_BITS - m[q + _GAIN]
         half = 1 << (narrow - 1)
         left = m[q + _LEFT] * steps
         top = m[q + _TOP] * steps
@@ -174,7 +175,7 @@ def forward(t: int, x: int, h: ptr32, m: ptr32, tanh: ptr16, n: int, steps: int,
             et = x * c + et
             ft = et >> _C_BITS
             # s + b, Q14, nearest: near criticality half an LSB in one direction adds up over the cells
-            x = ((fl * wl + ((ft * wt) >> gain) + half) >> narrow) + b
+            x = ((fl * wl + ((ft * wt) >> lag) + half) >> narrow) + b
             z = x >> 31  # 0 or -1: (x ^ z) - z is |x|, and later gives the sign back
             x = (x ^ z) - z
             if x > _Y_RANGE:
@@ -197,15 +198,15 @@ def readout(m: ptr32, h: ptr32, z: ptr32, n: int, outs: int, steps: int):
         z[j] = s
 
 
-def error(m: ptr32, h: ptr32, z: ptr32, exp: ptr32, n: int, outs: int, steps: int, label: int):
-    """delta = softmax(z) - onehot(label), Q22, into the rows and the peaks of the readouts. z has 2 * outs words."""
+def softmax(z: ptr32, exp: ptr32, outs: int, label: int, cool: int):
+    """delta = dL/dz, Q22, of L = -log softmax(z / 2**cool)[label], behind the logits: z has 2 * outs words."""
     top = z[0]
     for j in range(outs):
         if z[j] > top:
             top = z[j]
     total = 0
     for j in range(outs):
-        x = top - z[j]
+        x = (top - z[j]) >> cool
         e = 0
         if x < 262144:  # exp(-16) is less than an LSB of delta: nought from there on
             i = x >> 9
@@ -222,11 +223,15 @@ def error(m: ptr32, h: ptr32, z: ptr32, exp: ptr32, n: int, outs: int, steps: in
     for j in range(outs):
         e = z[outs + j]
         i = e // s
-        e = (((i << 15) + ((e - i * s) << 15) // s) + (1 << (k - 8))) >> (k - 7)  # Q22, nearest
+        e = (((i << 15) + ((e - i * s) << 15) // s) + (1 << (k + cool - 8))) >> (k + cool - 7)  # Q22, nearest
         z[outs + j] = e
         if j != label:
             rest += e
     z[outs + label] = 0 - rest  # p - 1 without cancellation; the errors sum to 0 exactly
+
+
+def error(m: ptr32, h: ptr32, z: ptr32, n: int, outs: int, steps: int):
+    """delta from z into the rows and the peaks of the readouts: what they say at every step."""
     for j in range(outs):
         e = z[outs + j]
         row = (n + j) * steps
@@ -277,15 +282,15 @@ def backward(t: int, x: int, h: ptr32, m: ptr32, n: int, steps: int, mantissa: i
         da = m[q + _DA]
         wl = m[q + _WL]
         wt = m[q + _WT]
-        gain = m[q + _GAIN]
+        lag = m[q + _LAG]
         # |eta| < (|wL| + |wT|) * 0.74: small weights leave room for up to 4 bits more, `fine`, than the largest would
         x = wl >> 31
         v = wt >> 31
-        e = ((wl ^ x) - x) + (((wt ^ v) - v) >> gain)
+        e = ((wl ^ x) - x) + (((wt ^ v) - v) >> lag)
         fine = 0
         while fine < 4 and (e << fine) <= 32768:
             fine += 1
-        gain += 1
+        lag += 1
         narrow = 14 - fine
         half = 1 << (13 - fine)
         cr = m[r + _C]
@@ -308,7 +313,7 @@ def backward(t: int, x: int, h: ptr32, m: ptr32, n: int, steps: int, mantissa: i
             x = h[top + t] - ft
             et = x * c + et
             ft = et >> _C_BITS
-            v = (((x * wt) >> gain) + v + half) >> narrow  # Q11 + fine, nearest
+            v = (((x * wt) >> lag) + v + half) >> narrow  # Q11 + fine, nearest
             x = fe * c
             eta = eta - x
             x = v * da
@@ -382,6 +387,112 @@ def backward(t: int, x: int, h: ptr32, m: ptr32, n: int, steps: int, mantissa: i
         m[q + _GRADIENT + 3] = ((((gbb & 32767) * v >> 15) + (gbb >> 15) * v) >> nb) + y
 
 
+def exact(t: int, x: int, h: ptr32, m: ptr32, n: int, steps: int, mantissa: int):
+    """Messages and exact gradients of all n cells, as backward() has them of SnAP-1: h, rows y -> rows nu.
+
+    The message carries the future of its cell: nu(t) = nu(t + 1) + c (lam(t) - nu(t + 1)), lam = m d, and a source hears
+    w nu instead of k lam. Then dL/dw = sum over t of nu y_source, dL/db = sum of lam, and dL/dl = sum of
+    nu (da/dl) / c (s_old - u): as backpropagation through time has it, with the filter run in reverse. nu is a mean of
+    messages, so it stays within their bound. A readout has c = 1 and w = 1: its nu is delta.
+    """
+    for p in range(n - 1, -1, -1):
+        q = p * _CELL
+        own = p * steps
+        right = m[q + _RIGHT]
+        below = m[q + _BELOW]
+        r = right * _CELL
+        s = below * _CELL
+        if (m[r + _PEAK] | m[s + _PEAK]) == 0:  # no message came: all that follows would be zero
+            for t in range(steps):
+                h[own + t] = 0
+            for t in range(5):
+                m[q + _EXPONENT + t] = 0
+            m[q + _PEAK] = 0
+            continue
+        right = right * steps
+        below = below * steps
+        c = m[q + _C]
+        wr = m[r + _WL]
+        wb = m[s + _WT]
+        peak = nu = high = low = 0
+        for t in range(steps - 1, -1, -1):
+            # m = wR nu_right + wB nu_below, Q20, in two halves; lam = m d, Q22
+            x = h[right + t]
+            v = (x >> 14) * wr
+            y = (x & 16383) * wr
+            x = h[below + t]
+            v = (x >> 14) * wb + v
+            y = (x & 16383) * wb + y
+            x = ((y + 8192) >> 14) + v  # nearest
+            v = x >> 31
+            if (x ^ v) > _M_LIMIT:
+                x = _M_LIMIT ^ v
+            y = h[own + t]
+            d = _ONE - ((y * y + 8192) >> _Y_BITS)  # nearest
+            x = (((x & 4095) * d + 2048) >> 12) + (x >> 12) * d  # nearest
+            high = high + (x >> 14)  # dL/db, in two halves
+            low = low + (x & 16383)
+            x = x - nu
+            nu = (((x & 32767) * c + 16384) >> 15) + (x >> 15) * c + nu  # Q22, nearest
+            h[own + t] = nu
+            v = nu >> 31
+            peak |= (nu ^ v) - v
+        m[q + _PEAK] = peak
+        x = peak
+        e = 0
+        while (x >> e) >> mantissa:
+            e += 1
+        he = (1 << e) >> 1
+        left = m[q + _LEFT] * steps
+        top = m[q + _TOP] * steps
+        wl = m[q + _WL]
+        wt = m[q + _WT]
+        lag = m[q + _LAG]
+        x = wl >> 31
+        v = wt >> 31
+        y = ((wl ^ x) - x) + (((wt ^ v) - v) >> lag)
+        fine = 0  # as in backward(): small weights leave room for more bits
+        while fine < 4 and (y << fine) <= 32768:
+            fine += 1
+        lag += 1
+        narrow = 16 - fine
+        half = 1 << (15 - fine)
+        el = et = _HALF_C
+        fl = ft = gl = gwl = gwt = 0
+        for t in range(steps):
+            # u - s_old = wL (yL - eL) + wT (yT - eT), Q9 + fine
+            y = (h[own + t] + he) >> e  # nearest
+            x = h[left + t]
+            gwl = x * y + gwl
+            x = x - fl
+            el = x * c + el
+            fl = el >> _C_BITS
+            v = (x * wl) >> 1
+            x = h[top + t]
+            gwt = x * y + gwt
+            x = x - ft
+            et = x * c + et
+            ft = et >> _C_BITS
+            x = (((x * wt) >> lag) + v + half) >> narrow  # nearest
+            gl = x * y + gl
+        # dL/dl: sums of Q31 + fine - e times -(da/dl) / c, Q14, floor
+        x = (m[q + _DA] << 14) // c
+        v = 0 - (((gl & 16383) * x >> 14) + (gl >> 14) * x)
+        # dL/db may need an exponent that is larger than the others', by x
+        high = high + (low >> 14)
+        x = high >> 31
+        y = ((high ^ x) - x) >> 5
+        x = 0
+        while (y >> e) >> x:
+            x += 1
+        m[q + _GRADIENT] = v >> (fine + 3 + x)
+        m[q + _GRADIENT + 1] = gwl >> (x + 4)
+        m[q + _GRADIENT + 2] = gwt >> (x + 4)
+        e = e + x
+        m[q + _GRADIENT + 3] = (high << (24 - e)) + (((low & 16383) << 10) >> e)
+        m[q + _EXPONENT] = e
+
+
 def update(w: ptr32, m: ptr32, rule: ptr32, n: int):
     """One SGD step: w -= rate * gradient for n x (l, wL, wT, b), Q26, within bounds.
 
@@ -396,8 +507,10 @@ def update(w: ptr32, m: ptr32, rule: ptr32, n: int):
             e = rule[4 * k + 1] - 9 - m[q + _EXPONENT]
             if k == 0:
                 e = e - 4
-            if k < 2:
+            if k < 3:
                 e = e - m[q + _GAIN]
+            if k == 2:
+                e = e + m[q + _LAG]
             if e > 0:
                 v = ((v >> (e - 1)) + 1) >> 1  # nearest
             else:

@@ -1,0 +1,249 @@
+"""The diagonal network and its learning rule in integers: kernels in the same dialect as fixedpoint/kernels.py.
+
+A unit hears all inputs and its own past: no message travels between units, so SnAP-1 is the exact gradient here, and
+since delta does not depend on time, all that has to be kept of the past are sums. While rows arrive,
+
+    absorb      one sweep per image row: s = sum over i of W_i e_i, y = tanh(s + b); and beside every parameter what it
+                does to y, summed over time: d e_i for W_i (d = 1 - y^2), d eta for l, d for b, y for the readout
+
+and when the last has come,
+
+    logits      z_j = sum over units k of V_jk times the sum over t of y_k(t)
+    teach       the message to every unit, M_k = sum over j of V_jk delta_j
+    adapt       one SGD step: the gradient is M_k (for V: delta_j) times the sum beside the parameter
+
+with kernels.feed() before, and kernels.softmax() between logits and teach. Parameters w, their operands v and the sums
+stand in one order: W (units x inputs), l, b (units each), V (outputs x units); of V there is one sum per unit.
+
+The same rules and bounds (31 bits) hold as in fixedpoint/kernels.py.
+"""
+
+try:
+    from micropython import const
+except ImportError:  # CPython: constants are plain numbers, and viper's types mere labels in the signatures
+    ptr8 = ptr16 = ptr32 = object
+
+    def const(x):
+        """Return x: MicroPython's compiler folds it into the code, CPython need not."""
+        return x
+
+
+_ONE = const(16384)  # 1.0 as Q14
+_HALF_C = const(16384)  # half an LSB of what `>> 15` leaves
+_L_ORIGIN = const(268435456)  # 4.0 as Q26: the tables of c(l) and da/dl begin at l = -4
+_Y_RANGE = const(131071)  # the last argument of the tanh table, 8 - 1 LSB (Q14)
+_S_LIMIT = const(262143)  # s is kept within +-8.0 (Q15): beyond it tanh is saturated
+_LIMIT = const(268435455)  # logits (Q14) and M (Q22) are kept within 28 bits
+_UPDATE_LIMIT = const(536870911)  # |step| < 8.0 in Q26
+
+# The record of a unit.
+_C = const(0)  # Q15 coefficient c of the leaky integrator
+_RATIO = const(1)  # Q10 (da/dl) / c
+_B = const(2)  # Q14 operand of b
+_S = const(3)  # Q15 s
+_D = const(4)  # Q14 d of the last step
+_ETA = const(5)  # Q25 accumulator of eta = ds/dl, read as Q10
+_UNIT = const(6)
+
+UNIT = _UNIT  # for those who import: MicroPython folds the names above into the code and forgets them
+
+
+def derive(w: ptr32, v: ptr32, u: ptr32, c_table: ptr16, da_table: ptr16, units: int, inputs: int, outs: int):
+    """Parameters w (Q26) -> operands v of W and V (Q12), and coefficients in the records of the units."""
+    n = units * inputs
+    for p in range(n):
+        v[p] = (w[p] + 8192) >> 14  # Q26 -> Q12, nearest
+    for p in range(n + 2 * units, n + (2 + outs) * units):
+        v[p] = (w[p] + 8192) >> 14
+    for k in range(units):
+        q = k * _UNIT
+        x = w[n + k] + _L_ORIGIN  # c(l) and da/dl as in kernels.derive()
+        i = x >> 21
+        x = (x >> 9) & 4095
+        c = c_table[i]
+        c = c + (((c_table[i + 1] - c) * x + 2048) >> 12)
+        a = da_table[i]
+        a = a + (((da_table[i + 1] - a) * x + 2048) >> 12)
+        u[q + _C] = c
+        u[q + _RATIO] = ((a << 10) + (c >> 1)) // c  # nearest
+        u[q + _B] = (w[n + units + k] + 2048) >> 12  # Q26 -> Q14, nearest
+
+
+def absorb(
+    a: int, x: int, e: ptr32, s: ptr32, h: ptr32, v: ptr32, u: ptr32, tanh: ptr16, units: int, inputs: int, steps: int,
+    t0: int, t1: int, gain: int, narrow: int,
+):  # fmt: skip
+    """Rows t0 <= t < t1 of an image, which may come in several calls: outputs, traces e and their sums s.
+
+    h: input i at time t in h[i * steps + t], stored divided by 2**gain. e: Q29 accumulators, read as Q14 (as in
+    kernels.forward()); s: sum of d e, Q28 - narrow. The sum takes what d and e were a step before, which is all known:
+    so one sweep over the weights does, and the last summand is left to adapt(). a and x carry nothing in.
+    """
+    n = units * inputs
+    half = (1 << narrow) >> 1
+    if t0 == 0:
+        for a in range(n):
+            e[a] = _HALF_C
+        for a in range(n + 3 * units):
+            s[a] = 0
+        for k in range(units):
+            q = k * _UNIT
+            u[q + _S] = 0
+            u[q + _D] = 0
+            u[q + _ETA] = _HALF_C
+    wide = 5 - gain
+    bias = (1 << wide) >> 1
+    for t in range(t0, t1):
+        a = 0
+        for k in range(units):
+            q = k * _UNIT
+            c = u[q + _C]
+            d = u[q + _D]
+            total = 0
+            i = t
+            for _ in range(inputs):
+                x = e[a] >> 15
+                s[a] = ((x * d + half) >> narrow) + s[a]  # nearest
+                x = (h[i] - x) * c + e[a]
+                e[a] = x
+                total = ((x >> 15) * v[a] >> 6) + total  # Q20, floor
+                a += 1
+                i += steps
+            # s, Q15, nearest
+            x = (total + bias) >> wide
+            if x > _S_LIMIT:
+                x = _S_LIMIT
+            if x < 0 - _S_LIMIT:
+                x = 0 - _S_LIMIT
+            # eta <- eta - c eta + (da/dl) (s_old - u); u - s_old = (s - s_old) / c
+            y = u[q + _ETA]
+            y = y - (y >> 15) * c
+            y = y - (x - u[q + _S]) * u[q + _RATIO]
+            u[q + _ETA] = y
+            u[q + _S] = x
+            x = ((x + 1) >> 1) + u[q + _B]
+            z = x >> 31
+            x = (x ^ z) - z
+            if x > _Y_RANGE:
+                x = _Y_RANGE
+            j = x >> 8
+            d = tanh[j]
+            x = (((tanh[j + 1] - d) * (x & 255) + 128) >> 8) + d  # |y|, nearest
+            d = _ONE - ((x * x + 8192) >> 14)  # nearest
+            u[q + _D] = d
+            s[n + k] = (((y >> 15) * d + half) >> narrow) + s[n + k]  # nearest
+            s[n + units + k] = s[n + units + k] + d
+            s[n + 2 * units + k] = ((x ^ z) - z) + s[n + 2 * units + k]
+
+
+def logits(s: ptr32, v: ptr32, z: ptr32, units: int, inputs: int, outs: int):
+    """Logits z_j, Q14, saturated at 2**14."""
+    n = (inputs + 2) * units
+    p = n
+    for j in range(outs):
+        total = 0
+        for k in range(units):
+            x = s[n + k]
+            total = total + (((x & 4095) * v[p] + 2048) >> 12) + (x >> 12) * v[p]  # nearest
+            if total > _LIMIT:
+                total = _LIMIT
+            if total < 0 - _LIMIT:
+                total = 0 - _LIMIT
+            p += 1
+        z[j] = total
+
+
+def teach(e: ptr32, s: ptr32, v: ptr32, u: ptr32, z: ptr32, units: int, inputs: int, outs: int, narrow: int):
+    """M_k, Q22, saturated at 64.0, behind the outs logits and deltas in z; the last summand of all sums for W."""
+    half = (1 << narrow) >> 1
+    a = 0
+    for k in range(units):
+        d = u[k * _UNIT + _D]
+        for _ in range(inputs):
+            s[a] = (((e[a] >> 15) * d + half) >> narrow) + s[a]  # nearest
+            a += 1
+        p = (inputs + 2) * units + k
+        total = 0
+        for j in range(outs):
+            x = z[outs + j]
+            total = total + (((x & 4095) * v[p] + 2048) >> 12) + (x >> 12) * v[p]  # nearest
+            if total > _LIMIT:
+                total = _LIMIT
+            if total < 0 - _LIMIT:
+                total = 0 - _LIMIT
+            p += units
+        z[2 * outs + k] = total
+
+
+def adapt(w: ptr32, s: ptr32, z: ptr32, rule: ptr32, units: int, inputs: int, outs: int, gain: int, narrow: int):
+    """One SGD step: w -= rate * M * sum, Q26, within bounds.
+
+    rule is 4 x (multiplier 0..32767, shift 14..40, lowest, highest) of l, W, V, b: rate = multiplier * 2**-shift.
+    """
+    n = units * inputs
+    for b in range(3 * units + outs):  # rows of parameters that have one message: W_k, l_k, b_k, V_j
+        k = many = 1
+        if b < units:
+            p = i = b * inputs
+            many = inputs
+            x = z[2 * outs + b]
+            e = 28 - narrow - gain
+        elif b < 2 * units:
+            p = i = n + b - units
+            k = 0
+            x = z[2 * outs + b - units]
+            e = 24 - narrow
+        elif b < 3 * units:
+            p = i = n + b - units
+            k = 3
+            x = z[2 * outs + b - 2 * units]
+            e = 14
+        else:
+            i = n + 2 * units
+            p = i + (b - 3 * units) * units
+            k = 2
+            many = units
+            x = z[outs + b - 3 * units]
+            e = 14
+        # message times multiplier: 14 bits and an exponent
+        e = e + rule[4 * k + 1] - 19
+        y = x >> 31
+        y = (x ^ y) - y
+        half = 0
+        while (y >> half) > 32767:
+            half += 1
+        e = e - half
+        x = ((x + ((1 << half) >> 1)) >> half) * rule[4 * k]  # nearest
+        y = x >> 31
+        y = (x ^ y) - y
+        half = 0
+        while (y >> half) > 16383:
+            half += 1
+        e = e - half
+        a = (x + ((1 << half) >> 1)) >> half  # nearest
+        low = rule[4 * k + 2]
+        high = rule[4 * k + 3]
+        most = 0
+        if e < 1:
+            most = _UPDATE_LIMIT >> (0 - e)
+        if e > 31:
+            e = 31
+        for _ in range(many):
+            x = s[i]
+            y = (x >> 15) * a + (((x & 32767) * a) >> 15)  # floor
+            if e > 0:
+                y = ((y >> (e - 1)) + 1) >> 1  # nearest
+            else:
+                if y > most:
+                    y = most
+                if y < 0 - most:
+                    y = 0 - most
+                y = y << (0 - e)
+            y = w[p] - y
+            if y < low:
+                y = low
+            if y > high:
+                y = high
+            w[p] = y
+            i += 1
+            p += 1
