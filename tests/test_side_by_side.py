@@ -8,8 +8,9 @@ import pytest
 from fixedpoint.lattice import Lattice
 from host.data import dataset
 from host.engine import dialect, llvm
-from host.engine.lanes import Lanes, one_lattice, program
+from host.engine.lanes import Lanes, one_lattice
 from host.engine.learners import executor
+from host.engine.passes import LATTICE
 from host.runs.config import PRESETS, Config, configure, prepare
 
 
@@ -76,7 +77,7 @@ def test_kernels_one_by_one_serve_a_lattice() -> None:
 
 
 def test_what_differs_from_lane_to_lane_is_known() -> None:
-    varying = {name: kernel.varying for name, kernel in program().kernels.items()}
+    varying = {name: kernel.varying for name, kernel in LATTICE.program.kernels.items()}
     assert varying["feed"] == set() and varying["draw"] == {"high", "low", "total"}
     wired = {"p", "q", "gain", "left", "top", "own", "right", "below", "steps"}
     assert not wired & (varying["forward"] | varying["backward"])

@@ -7,34 +7,23 @@ import ctypes
 import types
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fixedpoint import kernels, tables
 from fixedpoint.lattice import Lattice
-from host.engine import dialect, llvm
+from host.engine import llvm
+from host.engine.passes import LATTICE
 
-TABLES = {
-    name: np.array(table)
-    for name, table in (("tanh", tables.TANH), ("exp", tables.EXP), ("c_table", tables.C), ("da_table", tables.DA))
-}
+TABLES = {name: np.array(table) for name, table in LATTICE.tables.items()}
 POINTER, INT = ctypes.c_void_p, ctypes.c_int32
-LOOP = [POINTER] * len(llvm.ARRAYS) + [INT] * len(llvm.SIZES)
-STATE = ("h", "m", "w", "z", "rule")  # a Lattice's arrays
-
-
-@cache
-def program() -> dialect.Program:
-    """The engine's kernels, read and checked."""
-    return dialect.read(Path(kernels.__file__))
 
 
 @cache
 def compiled(width: int) -> llvm.Native:
     """The two loops for so many lanes."""
-    return llvm.Native(llvm.emit(program(), width), {"learn": LOOP, "classify": LOOP})
+    loop = [POINTER if bits else INT for bits in llvm.loop_arguments(LATTICE).values()]
+    return llvm.Native(llvm.emit(LATTICE, width), {"learn": loop, "classify": loop})
 
 
 @cache
@@ -42,11 +31,10 @@ def one_lattice() -> types.SimpleNamespace:
     """The kernels, compiled, as the `kernels` of a Lattice whose arrays are NumPy's int32; pixels may be bytes."""
     signatures = {
         kernel.name: [POINTER if bits else INT for bits in kernel.arguments.values()]
-        for kernel in program().kernels.values()
+        for kernel in LATTICE.program.kernels.values()
     }
-    native = llvm.Native(llvm.emit(program(), 1), signatures)
-    frozen = {id(getattr(tables, name)): TABLES[of] for name, of in
-              (("TANH", "tanh"), ("EXP", "exp"), ("C", "c_table"), ("DA", "da_table"))}  # fmt: skip
+    native = llvm.Native(llvm.emit(LATTICE, 1), signatures)
+    frozen = {id(table): TABLES[name] for name, table in LATTICE.tables.items()}
 
     def callable_with_arrays(name: str) -> Any:
         function = native.functions[name]
@@ -77,13 +65,13 @@ class Lanes:
         self.width = next((width for width in llvm.LANES if width >= self.count), 0)
         if not self.width:
             raise ValueError(f"{self.count} lattices: choose at most {llvm.LANES[-1]}")
-        self.arrays = {name: np.zeros((len(getattr(self.shape, name)), self.width), np.int32) for name in STATE}
+        self.arrays = {name: np.zeros((len(getattr(self.shape, name)), self.width), np.int32) for name in LATTICE.state}
         self.steps = [0] * self.count
         for lane in range(self.width):  # those that are left over do as the first, and nobody looks
             self._put(lane, lattices[lane if lane < self.count else 0])
 
     def _put(self, lane: int, lattice: Lattice) -> None:
-        for name in STATE:
+        for name in LATTICE.state:
             self.arrays[name][:, lane] = np.array(getattr(lattice, name), np.int32)
         if lane < self.count:
             self.steps[lane] = lattice.step
@@ -111,10 +99,9 @@ class Lanes:
         targets = np.zeros((n, width), np.int32)
         targets[:, : self.count] = labels
         found = np.zeros((n, width), np.int32)
-        arrays = [*(self.arrays[x] for x in STATE), *TABLES.values(), pixels, targets, found]
-        compiled(width).functions[name](
-            *[x.ctypes.data for x in arrays], n, s.rows, s.cols, s.cells, s.steps, s.inputs, s.scale, s.mantissa
-        )
+        arrays = [*(self.arrays[x] for x in LATTICE.state), *TABLES.values(), pixels, targets, found]
+        sizes = [size(s) for size in LATTICE.sizes.values()]
+        compiled(width).functions[name](*[x.ctypes.data for x in arrays], n, *sizes)
         return found[:, : self.count]
 
     def lattice(self, lane: int) -> Lattice:

@@ -18,6 +18,7 @@ from typing import Any
 from llvmlite import binding, ir
 
 from host.engine import dialect
+from host.engine.passes import Call, Passes
 
 INT, LONG, BIT = ir.IntType(32), ir.IntType(64), ir.IntType(1)
 ALIGNED = 4  # bytes: arrays come from anywhere
@@ -280,55 +281,39 @@ class Emitter:
         return self.builder.icmp_unsigned("!=", found, ir.Constant(bits, 0))
 
 
-# What Lattice.classify() does in Python, for the two functions below.
-BEST = """
-def best(z: ptr32, prediction: ptr32, outs: int):
-    top = z[0]
-    k = 0
-    for j in range(1, outs):
-        if z[j] > top:
-            top = z[j]
-            k = j
-    prediction[0] = k
-"""
-ARRAYS = ("h", "m", "w", "z", "rule", "tanh", "exp", "c_table", "da_table", "pixels", "labels", "predictions")
-SIZES = ("count", "rows", "cols", "cells", "steps", "inputs", "scale", "mantissa")
-WIDTHS = {"tanh": 16, "c_table": 16, "da_table": 16, "pixels": 8}  # bits; the others have 32
+def loop_arguments(passes: Passes) -> dict[str, int]:
+    """Of the two loops: name -> bits of the array's elements, 0 for an integer. `images` are how many."""
+    arrays = (*passes.state, *passes.tables, "pixels", "labels", "predictions")
+    return {name: passes.widths.get(name, 32) for name in arrays} | dict.fromkeys(("images", *passes.sizes), 0)
 
 
-def emit_loop(module: ir.Module, name: str, lanes: int, learns: bool) -> None:
-    """A function that classifies `count` images, and learns from each if it shall: Lattice.train(), .predict()."""
-    types = [ir.IntType(WIDTHS.get(array, 32)).as_pointer() for array in ARRAYS] + [INT] * len(SIZES)
+def emit_loop(module: ir.Module, name: str, passes: Passes, calls: Sequence[Call], lanes: int) -> None:
+    """A function that makes these calls for each of `images` images."""
+    arguments = loop_arguments(passes)
+    types = [ir.IntType(bits).as_pointer() if bits else INT for bits in arguments.values()]
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), name)
-    of = dict(zip((*ARRAYS, *SIZES), function.args, strict=True))
+    of: dict[str, ir.Value] = dict(zip(arguments, function.args, strict=True))
     entry, head, body, end = (function.append_basic_block(part) for part in ("entry", "image", "do", "end"))
     b = ir.IRBuilder(entry)
     b.branch(head)
     b.position_at_end(head)
     i = b.phi(LONG)
     i.add_incoming(ir.Constant(LONG, 0), entry)
-    b.cbranch(b.icmp_signed("<", i, b.sext(of["count"], LONG)), body, end)
+    b.cbranch(b.icmp_signed("<", i, b.sext(of["images"], LONG)), body, end)
     b.position_at_end(body)
-
-    def call(kernel: str, *arguments: ir.Value | str | int) -> None:
-        b.call(module.get_global(kernel), [
-            of[x] if isinstance(x, str) else number(x) if isinstance(x, int) else x for x in arguments])  # fmt: skip
-
     own = b.mul(i, ir.Constant(LONG, lanes))
-    area = b.sext(b.mul(of["rows"], of["steps"]), LONG)
-    image = b.gep(of["pixels"], [b.mul(own, area)])
-    prediction = b.gep(of["predictions"], [own])
-    call("feed", "h", image, 0, "steps", "rows", b.mul(of["inputs"], of["steps"]), "steps", "scale")
-    call("forward", 0, 0, "h", "m", "tanh", "cells", "steps", 0, "steps")
-    call("readout", "m", "h", "z", "cells", "cols", "steps")
-    call("best", "z", prediction, "cols")
-    if learns:
-        at = b.gep(of["labels"], [own])
-        label = b.load(b.bitcast(at, ir.VectorType(INT, lanes).as_pointer()) if lanes > 1 else at, align=ALIGNED)
-        call("error", "m", "h", "z", "exp", "cells", "cols", "steps", label)
-        call("backward", 0, 0, "h", "m", "cells", "steps", "mantissa")
-        call("update", "w", "m", "rule", "cells")
-        call("derive", "w", "m", "c_table", "da_table", "cells")
+    at = b.gep(of["labels"], [own])
+    of |= {
+        "pixels": b.gep(of["pixels"], [b.mul(own, b.sext(b.mul(of["rows"], of["steps"]), LONG))]),
+        "prediction": b.gep(of["predictions"], [own]),
+        "label": b.load(b.bitcast(at, ir.VectorType(INT, lanes).as_pointer()) if lanes > 1 else at, align=ALIGNED),
+        "at": of["base"],  # all rows of the image at once
+        "done": number(0),
+        "count": of["steps"],
+        "arrived": of["steps"],
+    }
+    for kernel, *given in calls:
+        b.call(module.get_global(kernel), [number(x) if isinstance(x, int) else of[x] for x in given])
     i.add_incoming(b.add(i, ir.Constant(LONG, 1)), body)
     b.branch(head)
     b.position_at_end(end)
@@ -343,12 +328,12 @@ def module(program: dialect.Program, lanes: int) -> ir.Module:
     return made
 
 
-def emit(program: dialect.Program, lanes: int) -> str:
-    """The engine's kernels, and the two loops around them, as text."""
-    kernels = program.kernels | dialect.parse(BEST).kernels
-    made = module(dialect.Program(kernels, program.constants), lanes)
-    emit_loop(made, "learn", lanes, True)
-    emit_loop(made, "classify", lanes, False)
+def emit(passes: Passes, lanes: int) -> str:
+    """A network's kernels, and the two loops around them, as text."""
+    made = module(passes.program, lanes)
+    answer = (*passes.take, *passes.classify)
+    emit_loop(made, "learn", passes, (*answer, *passes.learn), lanes)
+    emit_loop(made, "classify", passes, answer, lanes)
     return str(made)
 
 

@@ -1,0 +1,99 @@
+"""Which kernels an image goes through, as data: LLVM (host.engine.llvm) and C (host.engine.c99) write the same calls.
+
+A back end is given a Passes and knows no network by itself: one with other kernels, or another rule, is another Passes.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from fixedpoint import kernels, tables
+from host.engine import dialect
+
+# A kernel and its arguments: numbers, and names of arrays, of sizes, or of IMAGE's.
+Call = tuple[str | int, ...]
+Table = Sequence[int]  # an array of Python's or NumPy's
+
+# What differs from image to image, and from one part of it to the next; a back end says what each is. pixels: those
+# that arrive now, `count` rows of them, and `at` is where the first goes in h; done, arrived: the rows that the forward
+# sweep has seen, and those that are there with these; label: the right class; prediction: one word for the answer.
+IMAGE = ("pixels", "count", "at", "done", "arrived", "label", "prediction")
+
+# What Lattice.classify() does in Python.
+BEST = """
+def best(z: ptr32, prediction: ptr32, outs: int):
+    \"\"\"prediction[0] = the class with the largest logit, the first of equal ones.\"\"\"
+    top = z[0]
+    k = 0
+    for j in range(1, outs):
+        if z[j] > top:
+            top = z[j]
+            k = j
+    prediction[0] = k
+"""
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The kernels of a network and when each is called.
+
+    texts: in the dialect. state: the network's int32 arrays, attributes of it. tables: arrays that never change, by the
+    name of the kernels' argument. sizes: name -> what says it of a network. take: pixels come in; classify: from the
+    last pixels to the prediction; learn: from there to the next parameters; derive: what new parameters ask for.
+    """
+
+    texts: tuple[str, ...]
+    state: tuple[str, ...]
+    tables: Mapping[str, Table]
+    sizes: Mapping[str, Callable[[Any], int]]
+    take: tuple[Call, ...]
+    classify: tuple[Call, ...]
+    learn: tuple[Call, ...]
+    derive: tuple[Call, ...]
+
+    @cached_property
+    def program(self) -> dialect.Program:
+        """All kernels, read and checked."""
+        programs = [dialect.parse(text) for text in self.texts]
+        return dialect.Program(
+            {name: kernel for program in programs for name, kernel in program.kernels.items()},
+            {name: value for program in programs for name, value in program.constants.items()},
+        )
+
+    @cached_property
+    def widths(self) -> dict[str, int]:
+        """Bits of the elements of every array in a call."""
+        return {
+            name: bits
+            for kernel, *arguments in (*self.take, *self.classify, *self.learn, *self.derive)
+            for name, bits in zip(arguments, self.program.kernels[str(kernel)].arguments.values(), strict=True)
+            if bits and isinstance(name, str)
+        }
+
+
+_DERIVE: tuple[Call, ...] = (("derive", "w", "m", "c_table", "da_table", "cells"),)
+LATTICE = Passes(
+    texts=(Path(kernels.__file__).read_text(), BEST),
+    state=("h", "m", "w", "z", "rule"),
+    tables={"tanh": tables.TANH, "exp": tables.EXP, "c_table": tables.C, "da_table": tables.DA},
+    sizes={
+        **{name: attrgetter(name) for name in ("rows", "cols", "cells", "steps", "scale", "mantissa")},
+        "base": lambda lattice: lattice.inputs * lattice.steps,  # where the rows of the inputs begin in h
+    },
+    take=(("feed", "h", "pixels", 0, "count", "rows", "at", "steps", "scale"),),
+    classify=(
+        ("forward", 0, 0, "h", "m", "tanh", "cells", "steps", "done", "arrived"),
+        ("readout", "m", "h", "z", "cells", "cols", "steps"),
+        ("best", "z", "prediction", "cols"),
+    ),
+    learn=(
+        ("error", "m", "h", "z", "exp", "cells", "cols", "steps", "label"),
+        ("backward", 0, 0, "h", "m", "cells", "steps", "mantissa"),
+        ("update", "w", "m", "rule", "cells"),
+        *_DERIVE,
+    ),
+    derive=_DERIVE,
+)
