@@ -1,6 +1,7 @@
 """The device's self-test: a few training steps whose digest is known. Released MicroPythons have miscompiled viper."""
 
-from fixedpoint.lattice import Lattice, Random
+from fixedpoint.lattice import Lattice
+from fixedpoint.network import Random
 
 GOLDEN = 0xF6618CF8  # the digest that the golden model (plain CPython) ends with
 

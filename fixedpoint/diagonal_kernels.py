@@ -48,7 +48,7 @@ _UNIT = const(6)
 UNIT = _UNIT  # for those who import: MicroPython folds the names above into the code and forgets them
 
 
-def derive(w: ptr32, v: ptr32, u: ptr32, c_table: ptr16, da_table: ptr16, units: int, inputs: int, outs: int):
+def derive_units(w: ptr32, v: ptr32, u: ptr32, c_table: ptr16, da_table: ptr16, units: int, inputs: int, outs: int):
     """Parameters w (Q26) -> operands v of W and V (Q12), and coefficients in the records of the units."""
     n = units * inputs
     for p in range(n):

@@ -9,7 +9,8 @@ from functools import cache
 from typing import Any
 
 from firmware import wire
-from fixedpoint.lattice import Lattice, Random
+from fixedpoint.lattice import Lattice
+from fixedpoint.network import Random
 
 ROWS, COLS, STEPS = 6, 5, 9
 SCALE, GAIN, SEED, SESSION = 2570, 4, 3, 0x5E551017

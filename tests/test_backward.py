@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from kernel_bench import LIMIT, ONE, Bench, derived, messages, nearest, operands, words, ys
 
 from fixedpoint import kernels
-from fixedpoint.lattice import L_HIGHEST, L_LOWEST, MAX_GAIN, W_HIGHEST
+from fixedpoint.network import L_HIGHEST, L_LOWEST, MAX_GAIN, W_HIGHEST
 
 # --- backward: the message
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixedpoint.lattice import MAX_ROWS, RATE_SHIFTS
+from fixedpoint.network import MAX_ROWS, RATE_SHIFTS
 from host.base.cli import UserError
 from host.data import dataset
 from host.data.dataset import Dataset

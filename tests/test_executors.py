@@ -8,7 +8,8 @@ from kernel_bench import assert_same_state, noise_lattice
 from time_major import TimeMajor
 
 from fixedpoint import kernels
-from fixedpoint.lattice import CELL, MAX_GAIN
+from fixedpoint.lattice import CELL
+from fixedpoint.network import MAX_GAIN
 from host.data import dataset
 from host.engine.learners import executor
 from host.runs.config import PRESETS, configure, prepare

@@ -9,7 +9,7 @@ from frames import frame
 
 from firmware import device as device_module
 from firmware import main, storage, wire
-from fixedpoint.lattice import MAX_GAIN, MAX_ROWS, MAX_SCALE, RATE_SHIFTS
+from fixedpoint.network import MAX_GAIN, MAX_ROWS, MAX_SCALE, RATE_SHIFTS
 from host.board.link import ANSWER, GREET, TRIES
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from kernel_bench import ONE, Bench, derived, nearest, noise_lattice, operands, words, ys
 
 from fixedpoint import kernels, tables
-from fixedpoint.lattice import CELL, L_HIGHEST, L_LOWEST, MAX_GAIN, W_HIGHEST
+from fixedpoint.lattice import CELL
+from fixedpoint.network import L_HIGHEST, L_LOWEST, MAX_GAIN, W_HIGHEST
 
 # --- derive: parameters to operands
 

@@ -55,7 +55,8 @@ SCRIPT = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from binascii import crc32
-from fixedpoint.lattice import INIT_FIELDS, Lattice
+from fixedpoint.lattice import Lattice
+from fixedpoint.network import INIT_FIELDS
 try:
     from micropython import heap_lock, heap_unlock
 except ImportError:

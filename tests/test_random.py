@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixedpoint import kernels
-from fixedpoint.lattice import Random
+from fixedpoint.network import Random
 from host.engine.checked import checked_kernels
 from host.engine.fast import numba_kernels
 from host.runs.config import PRESETS

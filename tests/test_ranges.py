@@ -11,20 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixedpoint import kernels, tables
-from fixedpoint.lattice import (
-    BELOW,
-    CELL,
-    GAIN,
-    KL,
-    L_HIGHEST,
-    L_LOWEST,
-    LEFT,
-    MAX_GAIN,
-    MAX_STEPS,
-    W_HIGHEST,
-    WL,
-    Lattice,
-)
+from fixedpoint.lattice import BELOW, CELL, GAIN, KL, LEFT, WL, Lattice
+from fixedpoint.network import L_HIGHEST, L_LOWEST, MAX_GAIN, MAX_STEPS, W_HIGHEST
 from host import checked as command
 from host.data import dataset
 from host.engine import checked

@@ -22,7 +22,7 @@ from frames import (
 )
 
 from firmware import wire
-from fixedpoint.lattice import words
+from fixedpoint.network import words
 
 
 def test_the_same_session_goes_on() -> None:

@@ -36,7 +36,7 @@ import host.board.frames
 import host.board.learner
 import host.board.link
 from firmware import storage, wire
-from fixedpoint.lattice import words
+from fixedpoint.network import words
 from host.base import cli
 from host.base.heartbeat import heartbeat
 from host.base.scratch import Scratch, place

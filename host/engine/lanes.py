@@ -3,8 +3,10 @@
 What a lane ends with is what the lattice ends with alone, to the last bit: lanes never meet.
 """
 
+import copy
 import ctypes
 import types
+from array import array
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -13,17 +15,22 @@ import numpy as np
 
 from fixedpoint.lattice import Lattice
 from host.engine import llvm
-from host.engine.passes import LATTICE
+from host.engine.passes import SNAP1, TABLES, Passes, passes_of
 
-TABLES = {name: np.array(table) for name, table in LATTICE.tables.items()}
+FROZEN = {name: np.array(table) for name, table in TABLES.items()}
 POINTER, INT = ctypes.c_void_p, ctypes.c_int32
 
 
-@cache
-def compiled(width: int) -> llvm.Native:
+_natives: dict[tuple[int, int], llvm.Native] = {}
+
+
+def compiled(passes: Passes, width: int) -> llvm.Native:
     """The two loops for so many lanes."""
-    loop = [POINTER if bits else INT for bits in llvm.loop_arguments(LATTICE).values()]
-    return llvm.Native(llvm.emit(LATTICE, width), {"learn": loop, "classify": loop})
+    key = id(passes), width
+    if key not in _natives:
+        loop = [POINTER if bits else INT for bits in llvm.loop_arguments(passes).values()]
+        _natives[key] = llvm.Native(llvm.emit(passes, width), {"learn": loop, "classify": loop})
+    return _natives[key]
 
 
 @cache
@@ -31,10 +38,10 @@ def one_lattice() -> types.SimpleNamespace:
     """The kernels, compiled, as the `kernels` of a Lattice whose arrays are NumPy's int32; pixels may be bytes."""
     signatures = {
         kernel.name: [POINTER if bits else INT for bits in kernel.arguments.values()]
-        for kernel in LATTICE.program.kernels.values()
+        for kernel in SNAP1.program.kernels.values()
     }
-    native = llvm.Native(llvm.emit(LATTICE, 1), signatures)
-    frozen = {id(table): TABLES[name] for name, table in LATTICE.tables.items()}
+    native = llvm.Native(llvm.emit(SNAP1, 1), signatures)
+    frozen = {id(table): FROZEN[name] for name, table in TABLES.items()}
 
     def callable_with_arrays(name: str) -> Any:
         function = native.functions[name]
@@ -57,21 +64,22 @@ class Lanes:
     """
 
     def __init__(self, lattices: Sequence[Lattice]):
-        shapes = {(x.rows, x.cols, x.steps, x.scale, x.gain) for x in lattices}
+        shapes = {(x.rows, x.cols, x.steps, x.scale, x.gain, x.cool, len(x.w)) for x in lattices}
         if len(shapes) != 1:
             raise ValueError(f"lattices side by side are of one shape; these are of {sorted(shapes)}")
         self.shape = lattices[0]
+        self.passes = passes_of(self.shape)
         self.count = len(lattices)
         self.width = next((width for width in llvm.LANES if width >= self.count), 0)
         if not self.width:
             raise ValueError(f"{self.count} lattices: choose at most {llvm.LANES[-1]}")
-        self.arrays = {name: np.zeros((len(getattr(self.shape, name)), self.width), np.int32) for name in LATTICE.state}
+        self.arrays = {name: np.zeros((len(getattr(self.shape, name)), self.width), np.int32) for name in self.passes.state}
         self.steps = [0] * self.count
         for lane in range(self.width):  # those that are left over do as the first, and nobody looks
             self._put(lane, lattices[lane if lane < self.count else 0])
 
     def _put(self, lane: int, lattice: Lattice) -> None:
-        for name in LATTICE.state:
+        for name in self.passes.state:
             self.arrays[name][:, lane] = np.array(getattr(lattice, name), np.int32)
         if lane < self.count:
             self.steps[lane] = lattice.step
@@ -99,17 +107,17 @@ class Lanes:
         targets = np.zeros((n, width), np.int32)
         targets[:, : self.count] = labels
         found = np.zeros((n, width), np.int32)
-        arrays = [*(self.arrays[x] for x in LATTICE.state), *TABLES.values(), pixels, targets, found]
-        sizes = [size(s) for size in LATTICE.sizes.values()]
-        compiled(width).functions[name](*[x.ctypes.data for x in arrays], n, *sizes)
+        arrays = [*(self.arrays[x] for x in self.passes.state), *FROZEN.values(), pixels, targets, found]
+        sizes = [size(s) for size in self.passes.sizes.values()]
+        compiled(self.passes, width).functions[name](*[x.ctypes.data for x in arrays], n, *sizes)
         return found[:, : self.count]
 
     def lattice(self, lane: int) -> Lattice:
         """A plain lattice with the parameters and the step counter of a lane."""
-        s = self.shape
-        made = Lattice(s.rows, s.cols, s.steps, s.scale, s.gain)
-        made.rule[:] = type(made.rule)("i", self.arrays["rule"][:, lane].tolist())
-        made.load(self.arrays["w"][:, lane].tolist(), self.steps[lane])
+        made = copy.copy(self.shape)
+        for name in self.passes.state:
+            setattr(made, name, array("i", self.arrays[name][:, lane].tolist()))
+        made.step = self.steps[lane]
         return made
 
     def load(self, lane: int, params: np.ndarray, step: int) -> None:

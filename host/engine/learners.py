@@ -12,6 +12,7 @@ from fixedpoint.lattice import CELL, GAIN, Lattice
 from host.base.heartbeat import heartbeat
 from host.engine.fast import int32_words, numba_kernels
 from host.engine.lanes import Lanes, compiled
+from host.engine.passes import SNAP1
 from host.reference import oracle
 from host.runs.checkpoint import digest
 from host.runs.config import Config
@@ -64,7 +65,7 @@ class LaneLearner:
 
     def __init__(self, lattice: Lattice):
         with heartbeat(lambda: "compiling the kernels for this computer"):
-            compiled(1)  # now, not while a run is timed
+            compiled(SNAP1, 1)  # now, not while a run is timed
         self.lanes = Lanes([lattice])
 
     def set_rates(self, config: Config, step: int) -> None:

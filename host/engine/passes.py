@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from fixedpoint import kernels, tables
+from fixedpoint import diagonal_kernels, kernels, tables
+from fixedpoint.diagonal import Diagonal
+from fixedpoint.lattice import Lattice
+from fixedpoint.network import Network
 from host.engine import dialect
 
 # A kernel and its arguments: numbers, and names of arrays, of sizes, or of IMAGE's.
@@ -74,26 +78,77 @@ class Passes:
         }
 
 
-_DERIVE: tuple[Call, ...] = (("derive", "w", "m", "c_table", "da_table", "cells"),)
-LATTICE = Passes(
-    texts=(Path(kernels.__file__).read_text(), BEST),
-    state=("h", "m", "w", "z", "rule"),
-    tables={"tanh": tables.TANH, "exp": tables.EXP, "c_table": tables.C, "da_table": tables.DA},
-    sizes={
-        **{name: attrgetter(name) for name in ("rows", "cols", "cells", "steps", "scale", "mantissa")},
-        "base": lambda lattice: lattice.inputs * lattice.steps,  # where the rows of the inputs begin in h
-    },
-    take=(("feed", "h", "pixels", 0, "count", "rows", "at", "steps", "scale"),),
-    classify=(
-        ("forward", 0, 0, "h", "m", "tanh", "cells", "steps", "done", "arrived"),
-        ("readout", "m", "h", "z", "cells", "cols", "steps"),
-        ("best", "z", "prediction", "cols"),
-    ),
-    learn=(
-        ("error", "m", "h", "z", "exp", "cells", "cols", "steps", "label"),
-        ("backward", 0, 0, "h", "m", "cells", "steps", "mantissa"),
-        ("update", "w", "m", "rule", "cells"),
-        *_DERIVE,
-    ),
-    derive=_DERIVE,
-)
+TABLES = {"tanh": tables.TANH, "exp": tables.EXP, "c_table": tables.C, "da_table": tables.DA}
+
+
+def _sizes(*names: str) -> dict[str, Callable[[Any], int]]:
+    """Attributes of a network, by their own names."""
+    return {name: attrgetter(name) for name in names}
+
+
+def _texts(*modules: ModuleType) -> tuple[str, ...]:
+    return (*(Path(str(module.__file__)).read_text() for module in modules), BEST)
+
+
+_FEED: tuple[Call, ...] = (("feed", "h", "pixels", 0, "count", "rows", "at", "steps", "scale"),)
+
+
+def _cells(backward: str) -> Passes:
+    """Of two-input cells, with this kernel for the gradient."""
+    derive: tuple[Call, ...] = (("derive", "w", "m", "c_table", "da_table", "cells"),)
+    return Passes(
+        texts=_texts(kernels),
+        state=("h", "m", "w", "z", "rule"),
+        tables=TABLES,
+        sizes=_sizes("rows", "cols", "cells", "steps", "scale", "mantissa", "cool", "base"),
+        take=_FEED,
+        classify=(
+            ("forward", 0, 0, "h", "m", "tanh", "cells", "steps", "done", "arrived"),
+            ("readout", "m", "h", "z", "cells", "cols", "steps"),
+            ("best", "z", "prediction", "cols"),
+        ),
+        learn=(
+            ("softmax", "z", "exp", "cols", "label", "cool"),
+            ("error", "m", "h", "z", "cells", "cols", "steps"),
+            (backward, 0, 0, "h", "m", "cells", "steps", "mantissa"),
+            ("update", "w", "m", "rule", "cells"),
+            *derive,
+        ),
+        derive=derive,
+    )
+
+
+def _units() -> Passes:
+    """Of the diagonal network."""
+    shape = ("units", "rows", "cols")
+    derive: tuple[Call, ...] = (("derive_units", "w", "v", "u", "c_table", "da_table", *shape),)
+    absorb = ("h", "v", "u", "tanh", "units", "rows", "steps", "done", "arrived", "gain", "narrow")
+    return Passes(
+        texts=_texts(kernels, diagonal_kernels),
+        state=("h", "w", "v", "e", "s", "u", "z", "rule"),
+        tables=TABLES,
+        sizes=_sizes(*shape, "steps", "scale", "gain", "narrow", "cool", "base"),
+        take=_FEED,
+        classify=(
+            ("absorb", 0, 0, "e", "s", *absorb),
+            ("logits", "s", "v", "z", *shape),
+            ("best", "z", "prediction", "cols"),
+        ),
+        learn=(
+            ("softmax", "z", "exp", "cols", "label", "cool"),
+            ("teach", "e", "s", "v", "u", "z", *shape, "narrow"),
+            ("adapt", "w", "s", "z", "rule", *shape, "gain", "narrow"),
+            *derive,
+        ),
+        derive=derive,
+    )
+
+
+SNAP1, EXACT, DIAGONAL = _cells("backward"), _cells("exact"), _units()
+
+
+def passes_of(network: Network) -> Passes:
+    """What an image goes through in this network."""
+    if isinstance(network, Diagonal):
+        return DIAGONAL
+    return EXACT if isinstance(network, Lattice) and network.exact else SNAP1

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fixedpoint import lattice
-from fixedpoint.lattice import INIT_FIELDS, MAX_GAIN, MAX_ROWS, MAX_SCALE, RATE_SHIFTS, Lattice, Random
+from fixedpoint import network
+from fixedpoint.lattice import Lattice
+from fixedpoint.network import INIT_FIELDS, MAX_GAIN, MAX_ROWS, MAX_SCALE, RATE_SHIFTS, Random
 from host.base.cli import UserError, within
 from host.data.dataset import Dataset
 
@@ -241,7 +242,7 @@ FITS: dict[str, Callable[[Any], bool]] = {
     "preset": _one_of(PRESETS),
     "rows": _whole(1, MAX_ROWS),
     "cols": _whole(1, MAX_ROWS),
-    "steps": _whole(1, lattice.MAX_STEPS),
+    "steps": _whole(1, network.MAX_STEPS),
     "seed": _whole(0, MAX_SEED),
     "epochs": _whole(1, MAX_STEPS),
     "images": _whole(1, MAX_STEPS),

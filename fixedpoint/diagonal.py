@@ -1,0 +1,80 @@
+"""The diagonal network: units with a memory of their own, all inputs to all units, all units to all outputs."""
+
+from fixedpoint import diagonal_kernels, kernels, tables
+from fixedpoint.network import MAX_SCALE, Network, words
+
+MAX_UNITS = 256
+
+
+class Kernels:
+    """The plain ones, under one roof as compiled ones are."""
+
+
+for module in (kernels, diagonal_kernels):
+    for name in ("draw", "feed", "softmax", "derive_units", "absorb", "logits", "teach", "adapt"):
+        if hasattr(module, name):
+            setattr(Kernels, name, staticmethod(getattr(module, name)))
+
+
+class Diagonal(Network):
+    """`units` leaky integrators with tanh (article: "diagonal-LTC RNN accelerator with SnAP-1 traces").
+
+    w: W (units x inputs), l, b (units each), V (outputs x units), Q26. Rates: l, W, b, V. All else is as Network has
+    it; learning goes on while rows arrive, and needs no memory of the image.
+    """
+
+    groups = (0, 1, 3, 2)
+
+    def __init__(self, rows, cols, steps, scale=MAX_SCALE, gain=0, kernels=Kernels, words=words, units=28, cool=0):
+        Network.__init__(self, rows, cols, steps, scale, gain, cool, kernels)
+        if not 1 <= units <= MAX_UNITS:
+            raise ValueError(f"{units} units: 1..{MAX_UNITS}")
+        self.units = units
+        self.base = 0
+        self.narrow = -2
+        while steps >> (self.narrow + 2):
+            self.narrow += 1  # bit_length(steps) - 2
+        self.narrow = max(self.narrow, 0)
+        n = units * rows
+        self.h = words(rows * steps)
+        self.w = words(n + (2 + cols) * units)
+        self.v = words(n + (2 + cols) * units)
+        self.e = words(n)
+        self.s = words(n + 3 * units)
+        self.u = words(units * diagonal_kernels.UNIT)
+        self.z = words(2 * cols + units)
+        self.rule = words(16)
+        self._begun()
+
+    def group(self, i):
+        """The group of parameter i: 0 l, 1 W, 2 V, 3 b."""
+        i -= self.units * self.rows
+        return 1 if i < 0 else 0 if i < self.units else 3 if i < 2 * self.units else 2
+
+    def _derive(self):
+        self.kernels.derive_units(self.w, self.v, self.u, tables.C, tables.DA, self.units, self.rows, self.cols)
+
+    def _update(self):
+        self.kernels.adapt(self.w, self.s, self.z, self.rule, self.units, self.rows, self.cols, self.gain, self.narrow)
+
+    def advance(self):
+        """Take in the image rows that have arrived since the last call."""
+        self.kernels.absorb(
+            0, 0, self.e, self.s, self.h, self.v, self.u, tables.TANH, self.units, self.rows, self.steps, self.done,
+            self.arrived, self.gain, self.narrow,
+        )  # fmt: skip
+        self.done = self.arrived
+
+    def classify(self):
+        """Finish the image without learning; return the class with the largest logit (the first of equal ones)."""
+        self.advance()
+        self.kernels.logits(self.s, self.v, self.z, self.units, self.rows, self.cols)
+        return self._best()
+
+    def gradient(self, label):
+        """Finish the image: messages in z, sums in s; return the prediction. Parameters stay."""
+        best = self.classify()
+        run = self.kernels
+        run.softmax(self.z, tables.EXP, self.cols, label, self.cool)
+        run.teach(self.e, self.s, self.v, self.u, self.z, self.units, self.rows, self.cols, self.narrow)
+        return best
