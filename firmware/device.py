@@ -13,9 +13,9 @@ import gc
 import struct
 
 from firmware import codec, storage, wire
-from fixedpoint.lattice import Lattice
+from fixedpoint.build import build
 
-VERSION = (0, 1, 0)  # of the firmware
+VERSION = (0, 2, 0)  # of the firmware
 ENOMEM = 12
 MAX_STEPS = 256  # rows that the frames' row numbers can name
 COUNT = 0x3FFFFFFF  # counters wrap here: beyond it every new value would allocate on a 32-bit chip
@@ -276,9 +276,8 @@ class Device:
 
     def on_open(self, body):
         """OPEN: go on with the session in memory, else with its checkpoint, else begin it."""
-        _, version, flags, rows, cols, steps, scale, gain, bits, session, seed, *rest = struct.unpack(
-            wire.OPEN_FORMAT, body
-        )
+        _, version, flags, *form = struct.unpack(wire.OPEN_FORMAT, body)
+        form, bits, session, seed, init, bounds = form[:11], form[11], form[12], form[13], form[14:23], form[23:29]
         if self.open and body == self.opened:  # repeated
             self.tag = 0
             return self.state()
@@ -304,9 +303,9 @@ class Device:
             for _ in range(2):  # what the first attempt left behind may be what it lacked
                 self.room.drop()
                 try:
-                    if bits not in (1, 4, 8) or steps > MAX_STEPS:
+                    if bits not in (1, 4, 8) or form[4] > MAX_STEPS:
                         raise ValueError
-                    lattice = self.built(rows, cols, steps, scale, gain, rest[9:15], session, seed, rest[:9])
+                    lattice = self.built(form, bounds, session, seed, init)
                     break
                 except ValueError:
                     refused = wire.BAD_CONFIG
@@ -324,18 +323,18 @@ class Device:
             self.forget()
             self.introduce()
         if restart:
-            self.lattice.seed(seed, rest[:9])
+            self.lattice.seed(seed, init)
             self.forget()
-        self.key, self.tag = wire.key_of(session, rest[15]), 0
+        self.key, self.tag = wire.key_of(session, struct.unpack("<I", body[-4:])[0]), 0
         self.writable = True
         self.kind, self.tested, self.rates = 0, -1, False  # but the last RESULT stays: the host may have missed it
         self.lattice.begin()
         self.open, self.opened = True, body
         return self.state()
 
-    def built(self, rows, cols, steps, scale, gain, bounds, session, seed, init):
-        """A lattice with the parameters of this session's checkpoint, else drawn. Raises ValueError, MemoryError."""
-        lattice = Lattice(rows, cols, steps, scale, gain, **self.lattice_options)
+    def built(self, form, bounds, session, seed, init):
+        """A network with the parameters of this session's checkpoint, else drawn. Raises ValueError, MemoryError."""
+        lattice = build(*form, **self.lattice_options)
         lattice.set_bounds(((bounds[0], bounds[1]), (bounds[2], bounds[3]), (bounds[4], bounds[5])))
         for k in range(2, 16, 4):
             if lattice.rule[k] > lattice.rule[k + 1]:
@@ -355,7 +354,7 @@ class Device:
         if step != self.lattice.step or self.loading:
             return self.state(wire.FLAG_REFUSED)
         try:
-            self.lattice.set_rates(((rates[0], rates[1]), (rates[2], rates[3]), (rates[4], rates[5])))
+            self.lattice.set_rates([rates[k : k + 2] for k in range(0, 8, 2)])
         except ValueError:
             return self.state(wire.FLAG_REFUSED)
         self.rates, self.writable = True, False

@@ -10,7 +10,7 @@ from array import array
 
 from firmware import codec
 
-VERSION = 1  # of the wire: both ends must have the same
+VERSION = 2  # of the wire: both ends must have the same
 MAX_BODY, MAX_FRAME = codec.MAX
 BEAT_MS = 500  # a board without a session says HELLO this often
 
@@ -45,16 +45,16 @@ WORDS = 0xC5
 # HELLO: type, wire version, firmware version (3), flags, window, .mpy word, free heap, self-test digest,
 #        session and step in memory, session and step of the checkpoint
 HELLO_FORMAT = "<BBBBBBHHIIIIII"
-# OPEN: type, wire version, flags, rows, cols, steps, scale, gain, pixel bits, session, seed, init (9), bounds (6),
-#       conversation: a number that the host draws anew for every OPEN
-OPEN_FORMAT = "<BBBBBHHBBII15hI"
+# OPEN: type, wire version, flags, graph, rule, rows, cols, steps, scale, gain, cool, units, share, seed of the wiring,
+#       pixel bits, session, seed, init (9), bounds (6), conversation: a number that the host draws anew for every OPEN
+OPEN_FORMAT = "<BBBBBBBHHBBHHIBII15hI"
 REFUSED_FORMAT = "<BBIIH"  # type, reason, session, step, detail
 # COUNTERS: type, free heap, images trained, images tested, time in the last training step (us),
 #           time waiting for data, time computing (ms), frames accepted, repeated, damaged, overlong
 COUNTERS_FORMAT = "<BIIIIIIIIII"
 WORKING_FORMAT = "<BI"  # type, session: OPEN has come and is being worked on; STATE or REFUSED follows
 ROWS_FORMAT = "<BIBBB"  # TRAIN, TEST: type, sequence number, first row, rows, label | WITH_DIGEST; then pixels
-RATES_FORMAT = "<BBIHBHBHB"  # type, tag, step, (multiplier, shift) of l, w, b
+RATES_FORMAT = "<BBIHBHBHBHB"  # type, tag, step, (multiplier, shift) of l, w, b, V
 ASK_FORMAT = "<BB"  # QUERY, CHECKPOINT, CLOSE: type, tag
 READ_FORMAT = "<BBHB"  # READ, WRITE, WORDS: type, tag, first word, words; WRITE and WORDS: then int32 each
 COMMIT_FORMAT = "<BBII"  # type, tag, step, digest

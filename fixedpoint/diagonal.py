@@ -3,6 +3,7 @@
 from fixedpoint import diagonal_kernels, kernels, tables
 from fixedpoint.network import MAX_SCALE, Network, words
 
+UNIT, _ = diagonal_kernels.RECORD
 MAX_UNITS = 256
 
 
@@ -11,7 +12,7 @@ class Kernels:
 
 
 for module in (kernels, diagonal_kernels):
-    for name in ("draw", "feed", "softmax", "derive_units", "absorb", "logits", "teach", "adapt"):
+    for name in ("draw", "feed", "softmax", "derive_units", "listen", "absorb", "logits", "teach", "adapt"):
         if hasattr(module, name):
             setattr(Kernels, name, staticmethod(getattr(module, name)))
 
@@ -41,7 +42,8 @@ class Diagonal(Network):
         self.v = words(n + (2 + cols) * units)
         self.e = words(n)
         self.s = words(n + 3 * units)
-        self.u = words(units * diagonal_kernels.UNIT)
+        self.u = words(units * UNIT)
+        self.quiet = words(2 * steps)
         self.z = words(2 * cols + units)
         self.rule = words(16)
         self._begun()
@@ -59,9 +61,10 @@ class Diagonal(Network):
 
     def advance(self):
         """Take in the image rows that have arrived since the last call."""
+        self.kernels.listen(self.h, self.quiet, self.rows, self.steps, self.done, self.arrived)
         self.kernels.absorb(
-            0, 0, self.e, self.s, self.h, self.v, self.u, tables.TANH, self.units, self.rows, self.steps, self.done,
-            self.arrived, self.gain, self.narrow,
+            0, 0, self.e, self.s, self.h, self.v, self.u, tables.TANH, self.quiet, self.units, self.rows, self.steps,
+            self.done, self.arrived, self.gain, self.narrow,
         )  # fmt: skip
         self.done = self.arrived
 

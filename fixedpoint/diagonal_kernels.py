@@ -3,6 +3,7 @@
 A unit hears all inputs and its own past: no message travels between units, so SnAP-1 is the exact gradient here, and
 since delta does not depend on time, all that has to be kept of the past are sums. While rows arrive,
 
+    listen      which inputs have said nothing so far
     absorb      one sweep per image row: s = sum over i of W_i e_i, y = tanh(s + b); and beside every parameter what it
                 does to y, summed over time: d e_i for W_i (d = 1 - y^2), d eta for l, d for b, y for the readout
 
@@ -45,7 +46,8 @@ _D = const(4)  # Q14 d of the last step
 _ETA = const(5)  # Q25 accumulator of eta = ds/dl, read as Q10
 _UNIT = const(6)
 
-UNIT = _UNIT  # for those who import: MicroPython folds the names above into the code and forgets them
+# For those who import: MicroPython folds the names above into the code and forgets them.
+RECORD = (_UNIT, _D)
 
 
 def derive_units(w: ptr32, v: ptr32, u: ptr32, c_table: ptr16, da_table: ptr16, units: int, inputs: int, outs: int):
@@ -69,15 +71,35 @@ def derive_units(w: ptr32, v: ptr32, u: ptr32, c_table: ptr16, da_table: ptr16, 
         u[q + _B] = (w[n + units + k] + 2048) >> 12  # Q26 -> Q14, nearest
 
 
+def listen(h: ptr32, quiet: ptr32, inputs: int, steps: int, t0: int, t1: int):
+    """quiet[2 t], quiet[2 t + 1]: how many of the first and of the last inputs have been 0 so far, for t0 <= t < t1."""
+    first = last = inputs
+    if t0 > 0:
+        first = quiet[2 * t0 - 2]
+        last = quiet[2 * t0 - 1]
+    for t in range(t0, t1):
+        i = 0
+        while i < first and h[i * steps + t] == 0:
+            i += 1
+        first = i
+        i = 0
+        while i < last and h[(inputs - 1 - i) * steps + t] == 0:
+            i += 1
+        last = i
+        quiet[2 * t] = first
+        quiet[2 * t + 1] = last
+
+
 def absorb(
-    a: int, x: int, e: ptr32, s: ptr32, h: ptr32, v: ptr32, u: ptr32, tanh: ptr16, units: int, inputs: int, steps: int,
-    t0: int, t1: int, gain: int, narrow: int,
+    a: int, x: int, e: ptr32, s: ptr32, h: ptr32, v: ptr32, u: ptr32, tanh: ptr16, quiet: ptr32, units: int,
+    inputs: int, steps: int, t0: int, t1: int, gain: int, narrow: int,
 ):  # fmt: skip
     """Rows t0 <= t < t1 of an image, which may come in several calls: outputs, traces e and their sums s.
 
     h: input i at time t in h[i * steps + t], stored divided by 2**gain. e: Q29 accumulators, read as Q14 (as in
     kernels.forward()); s: sum of d e, Q28 - narrow. The sum takes what d and e were a step before, which is all known:
-    so one sweep over the weights does, and the last summand is left to adapt(). a and x carry nothing in.
+    so one sweep over the weights does, and the last summand is left to teach(). quiet: from listen(); inputs that have
+    been 0 so far add nothing, and are passed over (all 0: none is). a and x carry nothing in.
     """
     n = units * inputs
     half = (1 << narrow) >> 1
@@ -94,14 +116,16 @@ def absorb(
     wide = 5 - gain
     bias = (1 << wide) >> 1
     for t in range(t0, t1):
-        a = 0
+        first = quiet[2 * t]
+        last = inputs - quiet[2 * t + 1]
         for k in range(units):
             q = k * _UNIT
             c = u[q + _C]
             d = u[q + _D]
             total = 0
-            i = t
-            for _ in range(inputs):
+            a = k * inputs + first
+            i = first * steps + t
+            for _ in range(first, last):
                 x = e[a] >> 15
                 s[a] = ((x * d + half) >> narrow) + s[a]  # nearest
                 x = (h[i] - x) * c + e[a]

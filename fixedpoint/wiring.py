@@ -31,7 +31,7 @@ def small_world(rows, cols, share, random):
     left, top, ends = lattice(rows, cols)
     n = rows * cols
     begin = (share << 16) // (2 * ONE - share)  # of those that no earlier one has taken: a pair is two edges
-    for p in range(cols, n):
+    for p in range(cols, n if cols > 1 else 0):
         if top[p] != p - cols or random.draw() >= begin:
             continue
         for _ in range(TRIES):
@@ -56,14 +56,19 @@ def skip(rows, cols):
     return left, top, ends
 
 
+def tree(inputs):
+    """Cells of a balanced binary tree over so many inputs."""
+    cells = 0
+    while inputs > 1 or cells == 0:
+        inputs = (inputs + 1) // 2
+        cells += inputs
+    return cells
+
+
 def forest(inputs, trees):
     """Balanced binary trees over all inputs, one per class, leaves first; the root of tree q is read by readout q."""
-    left, top, ends = [], [], []
-    per_tree, level = 0, inputs
-    while level > 1 or per_tree == 0:
-        level = (level + 1) // 2
-        per_tree += level
-    n = trees * per_tree
+    left, top, ends = array("h"), array("h"), []
+    n = trees * tree(inputs)
     for _ in range(trees):
         level = [n + i for i in range(inputs)]
         while level[0] >= n or len(level) > 1:
@@ -74,4 +79,4 @@ def forest(inputs, trees):
                 top.append(level[k + 1] if k + 1 < len(level) else NONE)
             level = above
         ends.append(level[0])
-    return array("h", left), array("h", top), ends
+    return left, top, ends

@@ -16,14 +16,14 @@ ROWS, COLS, STEPS = 6, 5, 9
 SCALE, GAIN, SEED, SESSION = 2570, 4, 3, 0x5E551017
 INIT = (3072, 4096, 2048, 3072, 4096, -12288, 12288, 0, 2048)
 BOUNDS = (-16384, 24575, -32768, 32767, -32768, 32767)
-RATES = ((20972, 17), (20972, 17), (20972, 19))
-OTHER_RATES = ((9000, 17), (7000, 17), (5000, 19))
+RATES = ((20972, 17), (20972, 17), (20972, 19), (0, 40))
+OTHER_RATES = ((9000, 17), (7000, 17), (5000, 19), (0, 40))
 WINDOW = 500
 
 # What OPEN carries, in its order.
 OPEN = {
-    "version": wire.VERSION, "flags": 0, "rows": ROWS, "cols": COLS, "steps": STEPS, "scale": SCALE, "gain": GAIN,
-    "bits": 8, "session": SESSION, "seed": SEED, "init": INIT, "bounds": BOUNDS, "conversation": 1,
+    "version": wire.VERSION, "flags": 0, "graph": 0, "rule": 0, "rows": ROWS, "cols": COLS, "steps": STEPS,
+    "scale": SCALE, "gain": GAIN, "cool": 0, "units": 0, "share": 0, "wiring_seed": 0, "bits": 8, "session": SESSION, "seed": SEED, "init": INIT, "bounds": BOUNDS, "conversation": 1,
 }  # fmt: skip
 
 

@@ -96,7 +96,7 @@ class Line:
                 self.last = body = bytes(receiver.body[:n])
                 if body[0] == wire.OPEN:
                     *_, conversation = struct.unpack(wire.OPEN_FORMAT, body)
-                    self.key = wire.key_of(struct.unpack(wire.OPEN_FORMAT, body)[9], conversation)
+                    self.key = wire.key_of(struct.unpack(wire.OPEN_FORMAT, body)[15], conversation)
                 self.seen.append((self.now, body[0]))
                 for after, what in self.answers(body[0], len(self.times(body[0]))):
                     self.later(after, what)

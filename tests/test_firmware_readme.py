@@ -9,7 +9,9 @@ from frames import frame
 
 from firmware import device as device_module
 from firmware import main, storage, wire
-from fixedpoint.network import MAX_GAIN, MAX_ROWS, MAX_SCALE, RATE_SHIFTS
+from fixedpoint import wiring
+from fixedpoint.diagonal import MAX_UNITS
+from fixedpoint.network import MAX_COOL, MAX_GAIN, MAX_ROWS, MAX_SCALE, RATE_SHIFTS
 from host.board.link import ANSWER, GREET, TRIES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,8 +71,11 @@ def test_documented_numbers_are_the_codes() -> None:
         "at most (\\d+)\\.": wire.MAX_FRAME,
         "how many, 1 to (\\d+)": wire.MAX_WORDS,
         "steps, 1 to (\\d+)": device_module.MAX_STEPS,
-        "rows, 1 to (\\d+) \\|": MAX_ROWS,
-        "columns, 1 to (\\d+)": MAX_ROWS,
+        "rows, 1 to (\\d+): inputs": MAX_ROWS,
+        "columns, 1 to (\\d+): classes": MAX_ROWS,
+        "cool, 0 to (\\d+):": MAX_COOL,
+        "units of a diagonal network, 1 to (\\d+)": MAX_UNITS,
+        "rewires, Q12: 0 to (\\d+)": wiring.ONE,
         "scale of a pixel, 1 to (\\d+)": MAX_SCALE,
         "gain of the input, 0 to (\\d+)": MAX_GAIN,
         "shift for l, (\\d+) to": RATE_SHIFTS[0],

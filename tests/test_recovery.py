@@ -186,16 +186,16 @@ def test_no_step_without_learning_rates(device) -> None:
 def test_learning_rates_of_another_step_are_refused(device) -> None:
     before = list(device.lattice.rule)
     for step in (4, 6):
-        assert flags_of(device(wire.RATES_FORMAT, wire.RATES, 7, step, 1, 20, 2, 20, 3, 20)) & wire.FLAG_REFUSED
+        assert flags_of(device(wire.RATES_FORMAT, wire.RATES, 7, step, 1, 20, 2, 20, 3, 20, 0, 40)) & wire.FLAG_REFUSED
         assert list(device.lattice.rule) == before
-    assert not flags_of(device(wire.RATES_FORMAT, wire.RATES, 7, 5, 1, 20, 2, 20, 3, 20)) & wire.FLAG_REFUSED
+    assert not flags_of(device(wire.RATES_FORMAT, wire.RATES, 7, 5, 1, 20, 2, 20, 3, 20, 0, 40)) & wire.FLAG_REFUSED
     assert list(device.lattice.rule) != before
 
 
 def test_parameters_without_their_commit_are_neither_trained_nor_tested_nor_kept(device) -> None:
     device.board.writable = True  # as behind OPEN
     assert flags_of(device(wire.READ_FORMAT + "i", wire.WRITE, 1, 3, 1, 12345)) & wire.FLAG_LOADING
-    assert device(wire.RATES_FORMAT, wire.RATES, 2, 5, 1, 20, 2, 20, 3, 20)[1] == 2
+    assert device(wire.RATES_FORMAT, wire.RATES, 2, 5, 1, 20, 2, 20, 3, 20, 0, 40)[1] == 2
     for kind in (wire.TRAIN, wire.TEST):
         assert flags_of(device(IMAGE, kind, 5, 0, 4, 0, bytes(8))) & wire.FLAG_REFUSED
     device(wire.ASK_FORMAT, wire.CHECKPOINT, 3)

@@ -339,7 +339,7 @@ def begin():
     return ask(struct.pack(wire.OPEN_FORMAT, *numbers))
 
 def image(step):
-    ask(struct.pack(wire.RATES_FORMAT, wire.RATES, 1, step, 9999, 18, 9999, 18, 9999, 20))
+    ask(struct.pack(wire.RATES_FORMAT, wire.RATES, 1, step, 9999, 18, 9999, 18, 9999, 20, 0, 40))
     pixels = bytes([(17 * i + 40 * step) & 255 for i in range(30)])
     return ask(struct.pack(wire.ROWS_FORMAT, wire.TRAIN, step, 0, 5, 1) + pixels)
 

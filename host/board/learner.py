@@ -57,9 +57,8 @@ class Twin(Protocol):
 def open_body(config: Config, session: int, flags: int, conversation: int) -> bytes:
     """The OPEN message of a configuration."""
     bounds = [min(max(x, -32768), 32767) for pair in config.bounds for x in pair]
-    return struct.pack(wire.OPEN_FORMAT, wire.OPEN, wire.VERSION, flags, config.rows, config.cols, config.steps,
-                       config.scale, config.gain, config.pixel_bits, session, config.seed, *config.init, *bounds,
-                       conversation)  # fmt: skip
+    return struct.pack(wire.OPEN_FORMAT, wire.OPEN, wire.VERSION, flags, *config.form, config.pixel_bits, session,
+                       config.seed, *config.init, *bounds, conversation)  # fmt: skip
 
 
 class BoardLearner:

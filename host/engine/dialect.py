@@ -25,7 +25,7 @@ OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.FloorDiv, ast.LShift, ast.RShift, a
 COMPARISONS = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 
 # What is the same in all lanes: arrays that they share, and the fields of a record that say who is connected with whom.
-SHARED = ("tanh", "exp", "c_table", "da_table")
+SHARED = ("tanh", "exp", "c_table", "da_table", "quiet")
 WIRING = ("_LEFT", "_TOP", "_RIGHT", "_BELOW", "_GAIN", "_LAG")
 PER_LANE = ("label",)  # arguments that each lane has of its own
 

@@ -16,7 +16,7 @@ from host.base.cache import cache_dir
 from host.base.cli import UserError
 from host.base.heartbeat import heartbeat
 
-KERNELS = ("draw", "derive", "feed", "forward", "readout", "error", "backward", "update")
+KERNELS = ("draw", "derive", "feed", "forward", "readout", "softmax", "error", "backward", "exact", "update")
 
 
 def int32_words(n: int) -> np.ndarray:

@@ -17,7 +17,6 @@ from fixedpoint.lattice import Lattice
 from host.engine import llvm
 from host.engine.passes import SNAP1, TABLES, Passes, passes_of
 
-FROZEN = {name: np.array(table) for name, table in TABLES.items()}
 POINTER, INT = ctypes.c_void_p, ctypes.c_int32
 
 
@@ -41,7 +40,7 @@ def one_lattice() -> types.SimpleNamespace:
         for kernel in SNAP1.program.kernels.values()
     }
     native = llvm.Native(llvm.emit(SNAP1, 1), signatures)
-    frozen = {id(table): FROZEN[name] for name, table in TABLES.items()}
+    frozen = {id(table): np.array(table) for table in TABLES.values()}
 
     def callable_with_arrays(name: str) -> Any:
         function = native.functions[name]
@@ -69,6 +68,7 @@ class Lanes:
             raise ValueError(f"lattices side by side are of one shape; these are of {sorted(shapes)}")
         self.shape = lattices[0]
         self.passes = passes_of(self.shape)
+        self.tables = [np.array(table) for table in self.passes.tables.values()]
         self.count = len(lattices)
         self.width = next((width for width in llvm.LANES if width >= self.count), 0)
         if not self.width:
@@ -107,7 +107,7 @@ class Lanes:
         targets = np.zeros((n, width), np.int32)
         targets[:, : self.count] = labels
         found = np.zeros((n, width), np.int32)
-        arrays = [*(self.arrays[x] for x in self.passes.state), *FROZEN.values(), pixels, targets, found]
+        arrays = [*(self.arrays[x] for x in self.passes.state), *self.tables, pixels, targets, found]
         sizes = [size(s) for size in self.passes.sizes.values()]
         compiled(self.passes, width).functions[name](*[x.ctypes.data for x in arrays], n, *sizes)
         return found[:, : self.count]

@@ -330,7 +330,9 @@ def module(program: dialect.Program, lanes: int) -> ir.Module:
 
 def emit(passes: Passes, lanes: int) -> str:
     """A network's kernels, and the two loops around them, as text."""
-    made = module(passes.program, lanes)
+    program, called = passes.program, {call[0] for call in passes.calls}
+    kernels = {name: kernel for name, kernel in program.kernels.items() if lanes == 1 or name in called}
+    made = module(dialect.Program(kernels, program.constants), lanes)
     answer = (*passes.take, *passes.classify)
     emit_loop(made, "learn", passes, (*answer, *passes.learn), lanes)
     emit_loop(made, "classify", passes, answer, lanes)

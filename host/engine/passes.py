@@ -14,7 +14,7 @@ from typing import Any
 from fixedpoint import diagonal_kernels, kernels, tables
 from fixedpoint.diagonal import Diagonal
 from fixedpoint.lattice import Lattice
-from fixedpoint.network import Network
+from fixedpoint.network import MAX_STEPS, Network, words
 from host.engine import dialect
 
 # A kernel and its arguments: numbers, and names of arrays, of sizes, or of IMAGE's.
@@ -67,12 +67,17 @@ class Passes:
             {name: value for program in programs for name, value in program.constants.items()},
         )
 
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        """All of them."""
+        return (*self.take, *self.classify, *self.learn, *self.derive)
+
     @cached_property
     def widths(self) -> dict[str, int]:
         """Bits of the elements of every array in a call."""
         return {
             name: bits
-            for kernel, *arguments in (*self.take, *self.classify, *self.learn, *self.derive)
+            for kernel, *arguments in self.calls
             for name, bits in zip(arguments, self.program.kernels[str(kernel)].arguments.values(), strict=True)
             if bits and isinstance(name, str)
         }
@@ -122,11 +127,11 @@ def _units() -> Passes:
     """Of the diagonal network."""
     shape = ("units", "rows", "cols")
     derive: tuple[Call, ...] = (("derive_units", "w", "v", "u", "c_table", "da_table", *shape),)
-    absorb = ("h", "v", "u", "tanh", "units", "rows", "steps", "done", "arrived", "gain", "narrow")
+    absorb = ("h", "v", "u", "tanh", "quiet", "units", "rows", "steps", "done", "arrived", "gain", "narrow")
     return Passes(
         texts=_texts(kernels, diagonal_kernels),
         state=("h", "w", "v", "e", "s", "u", "z", "rule"),
-        tables=TABLES,
+        tables=TABLES | {"quiet": words(2 * MAX_STEPS)},  # side by side, lattices do not pass over the same inputs
         sizes=_sizes(*shape, "steps", "scale", "gain", "narrow", "cool", "base"),
         take=_FEED,
         classify=(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fixedpoint import network
-from fixedpoint.lattice import Lattice
+from fixedpoint.build import GRAPHS, RULES, build
 from fixedpoint.network import INIT_FIELDS, MAX_GAIN, MAX_ROWS, MAX_SCALE, RATE_SHIFTS, Random
 from host.base.cli import UserError, within
 from host.data.dataset import Dataset
@@ -34,11 +34,17 @@ class Preset:
     init: tuple[int, ...]  # INIT_FIELDS, Q12
     bounds: tuple[tuple[int, int], ...]  # lowest and highest l, w, b, Q12
     rate: str  # of the weights, a decimal number
-    rate_l: str  # of l and b, as multiples of it
+    rate_l: str  # of l, b and V, as multiples of it
     rate_b: str
-    decay: bool  # linearly to zero over the run; else constant
+    rate_v: str = "0"
+    decay: bool = True  # linearly to zero over the run; else constant
     scale: int = 4112  # x = pixel * scale / 64 * 2**gain, Q14
     gain: int = 0
+    cool: int = 0  # logits are divided by 2**cool before the softmax
+    graph: str = "lattice"  # one of GRAPHS, and RULES
+    rule: str = "snap1"
+    units: int = 0  # of a diagonal network
+    share: int = 0  # of the edges that are rewired in a small world, Q12
 
 
 WIDEST = ((q12(-4), q12(6)), (q12(-8), q12(8)), (q12(-8), q12(8)))
@@ -124,6 +130,14 @@ class Config:
     decay: bool
     scale: int
     gain: int
+    # What came later has the value that it had in older runs.
+    graph: str = "lattice"
+    rule: str = "snap1"
+    units: int = 0
+    share: int = 0
+    wiring_seed: int = 0
+    cool: int = 0
+    rate_v: str = "0"
 
     @property
     def total(self) -> int:
@@ -131,16 +145,17 @@ class Config:
         return self.epochs * self.images
 
     def rates(self, step: int) -> tuple[tuple[int, int], ...]:
-        """(multiplier, shift) of l, w and b for the training step with this number (constant within a SEGMENT)."""
+        """(multiplier, shift) of l, w, b and V for the training step with this number (constant within a SEGMENT)."""
         now = Fraction(self.rate)
         if self.decay:
             now *= Fraction(self.total - step // SEGMENT * SEGMENT, self.total)
-        return tuple(multiplier_shift(now * ratio) for ratio in (Fraction(self.rate_l), 1, Fraction(self.rate_b)))
+        ratios = (Fraction(self.rate_l), Fraction(1), Fraction(self.rate_b), Fraction(self.rate_v))
+        return tuple(multiplier_shift(now * ratio) for ratio in ratios)
 
-    def float_rates(self, step: int) -> tuple[float, float, float]:
+    def float_rates(self, step: int) -> tuple[float, float, float, float]:
         """The same rates as numbers."""
-        rate_l, rate_w, rate_b = (multiplier / 2**shift for multiplier, shift in self.rates(step))
-        return rate_l, rate_w, rate_b
+        rate_l, rate_w, rate_b, rate_v = (multiplier / 2**shift for multiplier, shift in self.rates(step))
+        return rate_l, rate_w, rate_b, rate_v
 
     def order(self, epoch: int) -> np.ndarray:
         """The order of the training images in an epoch (0, 1, ...): Fisher-Yates with the engine's own generator."""
@@ -151,9 +166,15 @@ class Config:
             order[i], order[k] = order[k], order[i]
         return np.array(order)
 
-    def lattice(self, **executor: Any) -> Lattice:
-        """A seeded Lattice of this configuration. executor: `kernels` and `words` of Lattice."""
-        lattice = Lattice(self.rows, self.cols, self.steps, self.scale, self.gain, **executor)
+    @property
+    def form(self) -> tuple[int, ...]:
+        """What build() takes, and OPEN carries."""
+        return (GRAPHS.index(self.graph), RULES.index(self.rule), self.rows, self.cols, self.steps, self.scale,
+                self.gain, self.cool, self.units, self.share, self.wiring_seed)  # fmt: skip
+
+    def lattice(self, **executor: Any) -> Any:
+        """A seeded network of this configuration. executor: `kernels` and `words` of build()."""
+        lattice = build(*self.form, **executor)
         lattice.set_bounds(self.bounds)
         lattice.seed(self.seed, self.init)
         return lattice

@@ -1,0 +1,36 @@
+"""Networks by name: what a configuration on the host, and OPEN on the wire, can ask for."""
+
+from fixedpoint import wiring
+from fixedpoint.diagonal import MAX_UNITS, Diagonal
+from fixedpoint.lattice import Lattice
+from fixedpoint.network import Random, words
+
+GRAPHS = ("lattice", "forest", "small-world", "skip", "diagonal")  # by their numbers on the wire
+LATTICE, FOREST, SMALL_WORLD, SKIP, DIAGONAL = range(5)
+RULES = ("snap1", "exact")
+SNAP1, EXACT = range(2)
+MAX_CELLS = 4096  # of a forest: as many as the largest lattice has
+
+
+def build(graph, rule, rows, cols, steps, scale, gain, cool, units, share, wiring_seed, kernels=None, words=words):
+    """Make a network. graph, rule: numbers of the names above; the others as for Lattice and Diagonal.
+
+    share (Q12) and wiring_seed count for the small world only, units for the diagonal network, where the two rules are
+    one. kernels: a namespace with all of them, compiled, or None. Raises ValueError for what there is not.
+    """
+    options = {"words": words} if kernels is None else {"words": words, "kernels": kernels}
+    if graph == DIAGONAL:
+        return Diagonal(rows, cols, steps, scale, gain, cool=cool, units=units, **options)
+    if not (LATTICE <= graph < DIAGONAL and SNAP1 <= rule <= EXACT and 0 <= share <= wiring.ONE):
+        raise ValueError(f"graph {graph}, rule {rule}, share {share}: there are none")
+    wired = None
+    if graph == FOREST:
+        if cols * wiring.tree(rows) > MAX_CELLS:
+            raise ValueError(f"a forest of {cols} trees over {rows} inputs: {MAX_CELLS} cells at the most")
+        wired = wiring.forest(rows, cols)
+    elif graph == SMALL_WORLD:
+        random = Random(wiring_seed) if kernels is None else Random(wiring_seed, kernels)
+        wired = wiring.small_world(rows, cols, share, random)
+    elif graph == SKIP:
+        wired = wiring.skip(rows, cols)
+    return Lattice(rows, cols, steps, scale, gain, wired=wired, exact=rule == EXACT, cool=cool, **options)
