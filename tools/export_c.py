@@ -107,7 +107,7 @@ def main() -> int:
         print(f"{args.out}: {', '.join(texts)}\n{describe(lattice, config)}")
         print(f"a shoreline_state takes {result['state_bytes']:,} bytes of RAM")
         if not any(multiplier for multiplier, _ in config.rates(lattice.step)):
-            print("all learning rates are 0, as its run is over: set some with --rate, or with shoreline_set_rates()")
+            print("its learning rates are 0, as at the end of many a run: choose one with --rate, or set others in C")
     return 0
 
 
