@@ -284,10 +284,12 @@ class _Writer:
         """C's loop where it means the same: else counter and end have names of their own, as range()'s have."""
         assert isinstance(node.iter, ast.Tuple) and isinstance(node.target, ast.Name)
         low, high, name = self.signed(node.iter.elts[0]), self.signed(node.iter.elts[1]), node.target.id
-        step = int(self.constant(node.iter.elts[2]))  # type: ignore[arg-type]
+        assert isinstance(node.iter.elts[2], ast.Constant) and isinstance(node.iter.elts[2].value, int)
+        step = node.iter.elts[2].value
         sign, next_ = ("<" if step > 0 else ">"), {1: "++", -1: "--"}.get(step, f" += {step}")
         inside = set(_stored(node.body))
-        if name not in inside and not inside & _read([node.iter]) and name not in _read_outside(self.kernel.body, name):
+        end_moves = inside & _read([node.iter]) or any(isinstance(part, ast.Subscript) for part in ast.walk(node.iter))
+        if name not in inside and not end_moves and name not in _read_outside(self.kernel.body, name):
             self.braces(f"for ({name} = {bare(low)}; {name} {sign} {high}; {name}{next_})", node.body, depth)
             return
         at, end = f"at{self.loops}", f"end{self.loops}"
