@@ -17,8 +17,8 @@ from host.engine.passes import Call, Passes
 # What stands before each kernel's name.
 STORAGE = "SHORELINE_KERNEL"
 PREAMBLE = f"""\
-/* How kernels are kept. Define it as static __attribute__((noinline, section(".data.kernels"))), say, to have them in
- * RAM, where some chips run faster. */
+/* How kernels are kept. Define it as static __attribute__((noinline, section(".time_critical.k"))), or what your linker
+ * script calls it, to have them in RAM, where some chips run faster. */
 #ifndef {STORAGE}
 #define {STORAGE} static
 #endif
