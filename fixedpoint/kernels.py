@@ -20,9 +20,11 @@ there (backward: of its two descendants). The numbers are those of a machine tha
 filters and the eleven traces of a cell live in local variables, and `h` needs one word per cell and step: the backward
 sweep overwrites y, once it is of no more use, with the message.
 
-forward() and backward() take two arguments, t and x, that carry nothing in (pass 0): viper keeps the first two
-variables of a function in registers and the others on the stack, and these two are the hottest. For the same reason
-sums begin with the product: viper then needs no temporary.
+forward() and backward() take two arguments, i and x, that carry nothing in (pass 0): viper keeps the first two
+variables of a function in registers and the others on the stack. i is the place in m or h, x the value at hand. So
+sums begin with the product, and of two factors the one that is x comes last: viper then needs no temporary. What a
+shift makes of a variable is worked out each time it is needed: to keep it beside would cost more. And hot loops are
+`while i < end`, half the price of range().
 
 Every intermediate value stays within 31 bits (|v| < 2**30: what MicroPython holds without allocating on a 32-bit
 chip), for all inputs, by the bounds in fixedpoint/README.md. `>>` rounds towards minus infinity ("floor"); where a
@@ -149,7 +151,7 @@ def forward(i: int, x: int, h: ptr32, m: ptr32, tanh: ptr16, n: int, steps: int,
     """
     for p in range(n):
         i = p * _CELL
-        c = 0 - m[i + _C]
+        c = 0 - m[i + _C]  # for e - x, which costs viper less than x - e
         wl = m[i + _WL]
         wt = m[i + _WT]
         b = m[i + _B]
@@ -174,9 +176,9 @@ def forward(i: int, x: int, h: ptr32, m: ptr32, tanh: ptr16, n: int, steps: int,
             # s + b, Q14, nearest: near criticality half an LSB in one direction adds up over the cells
             x = ((et >> _C_BITS) * wt) >> gain
             x = (((el >> _C_BITS) * wl + x + half) >> narrow) + b
-            sign = (x >> 31) | 1
+            sign = (x >> 31) | 1  # 1 or -1
             x = sign * x
-            if x >> 17:
+            if x >> 17:  # beyond 8.0
                 x = _Y_RANGE
             part = x & 255
             x = x >> 8
@@ -266,11 +268,12 @@ def backward(i: int, x: int, h: ptr32, m: ptr32, n: int, steps: int, mantissa: i
         below = (m[i + _BELOW] - p) * steps
         left = (m[i + _LEFT] - p) * steps
         top = (m[i + _TOP] - p) * steps
-        c = 0 - m[i + _C]
-        da = 0 - m[i + _DA]
-        wl = 0 - m[i + _WL]
-        wt = 0 - m[i + _WT]
+        c = m[i + _C]
+        da = m[i + _DA]
+        wl = m[i + _WL]
+        wt = m[i + _WT]
         gain = m[i + _GAIN]
+        # nr, nb: bits by which the largest message of a row is longer than `mantissa`; hr, hb: half of what they take
         x = mantissa
         while u >> x:
             x += 1
@@ -290,7 +293,7 @@ def backward(i: int, x: int, h: ptr32, m: ptr32, n: int, steps: int, mantissa: i
         gain += 1
         narrow = 14 - fine
         half = 1 << (13 - fine)
-        cr = 0 - m[r + _C]
+        cr = 0 - m[r + _C]  # for E - x, which costs viper less than x - E
         cb = 0 - m[s + _C]
         kr = m[r + _KL]
         kb = m[s + _KT]
@@ -304,16 +307,18 @@ def backward(i: int, x: int, h: ptr32, m: ptr32, n: int, steps: int, mantissa: i
             x = h[i]
             d = _ONE - ((x * x + 8192) >> _Y_BITS)  # nearest
             # self traces eL, eT, and eta <- eta - c eta + da/dl (s_old - u); u - s_old = wL (yL - eL) + wT (yT - eT)
+            x = (eta >> _C_BITS) * c
+            eta = eta - x
             x = h[left + i]
-            x = (el >> _C_BITS) - x
+            x = x - (el >> _C_BITS)
             v = (wl * x) >> 1
             el = c * x + el
             x = h[top + i]
-            x = (et >> _C_BITS) - x
+            x = x - (et >> _C_BITS)
             et = c * x + et
             x = (((wt * x) >> gain) + v + half) >> narrow  # Q11 + fine, nearest
-            eta = (eta >> _C_BITS) * c + eta
-            eta = da * x + eta
+            x = da * x
+            eta = eta - x
             # what they do to y, d f_theta with d = 1 - y^2, and from there to the two descendants: cross traces
             x = ((el >> _C_BITS) * d) >> _Y_BITS  # floor
             rl = ((rl >> _C_BITS) - x) * cr + rl
@@ -345,31 +350,31 @@ def backward(i: int, x: int, h: ptr32, m: ptr32, n: int, steps: int, mantissa: i
             gbe = (be >> _C_BITS) * x + gbe
             gbb = (bb >> _C_BITS) * x + gbb
             x = ((y + 8192) >> 14) + v  # nearest
-            if ((x >> 26) + 1) >> 1:
-                x = (x >> 31) ^ _M_LIMIT
+            if (x ^ (x >> 31)) >> 26:  # beyond 64.0
+                x = _M_LIMIT ^ (x >> 31)
             x = (((x & 4095) * d + 2048) >> 12) + (x >> 12) * d  # lam = m d, Q22, nearest
             h[i] = x
             peak = (((x >> 31) | 1) * x) | peak
             i += 1
-        q = p * _CELL
-        m[q + _PEAK] = peak
+        i = p * _CELL
+        m[i + _PEAK] = peak
         # times w_d, halved, and both brought to the larger exponent, floor
         x = nr
         if nb > x:
             x = nb
-        m[q + _EXPONENT] = x
+        m[i + _EXPONENT] = x
         nr = 1 + x - nr
         nb = 1 + x - nb
         x = m[r + _WL]
-        v = m[s + _WT]
-        y = (((gre & 32767) * x >> 15) + (gre >> 15) * x) >> nr
-        m[q + _GRADIENT] = (((((gbe & 32767) * v >> 15) + (gbe >> 15) * v) >> nb) + y) >> fine
-        y = (((grl & 32767) * x >> 15) + (grl >> 15) * x) >> nr
-        m[q + _GRADIENT + 1] = ((((gbl & 32767) * v >> 15) + (gbl >> 15) * v) >> nb) + y
-        y = (((grt & 32767) * x >> 15) + (grt >> 15) * x) >> nr
-        m[q + _GRADIENT + 2] = ((((gbt & 32767) * v >> 15) + (gbt >> 15) * v) >> nb) + y
-        y = (((grb & 32767) * x >> 15) + (grb >> 15) * x) >> nr
-        m[q + _GRADIENT + 3] = ((((gbb & 32767) * v >> 15) + (gbb >> 15) * v) >> nb) + y
+        gre = (((gre & 32767) * x >> 15) + (gre >> 15) * x) >> nr
+        grl = (((grl & 32767) * x >> 15) + (grl >> 15) * x) >> nr
+        grt = (((grt & 32767) * x >> 15) + (grt >> 15) * x) >> nr
+        grb = (((grb & 32767) * x >> 15) + (grb >> 15) * x) >> nr
+        x = m[s + _WT]
+        m[i + _GRADIENT] = (((((gbe & 32767) * x >> 15) + (gbe >> 15) * x) >> nb) + gre) >> fine
+        m[i + _GRADIENT + 1] = ((((gbl & 32767) * x >> 15) + (gbl >> 15) * x) >> nb) + grl
+        m[i + _GRADIENT + 2] = ((((gbt & 32767) * x >> 15) + (gbt >> 15) * x) >> nb) + grt
+        m[i + _GRADIENT + 3] = ((((gbb & 32767) * x >> 15) + (gbb >> 15) * x) >> nb) + grb
 
 
 def update(w: ptr32, m: ptr32, rule: ptr32, n: int):
@@ -384,8 +389,8 @@ def update(w: ptr32, m: ptr32, rule: ptr32, n: int):
             shift -= 4
         lowest = rule[4 * k + 2]
         highest = rule[4 * k + 3]
-        for p in range(n):
-            q = p * _CELL
+        q = 0
+        for i in range(k, 4 * n, 4):
             x = m[q + _GRADIENT + k]
             v = (x >> 15) * a + (((x & 32767) * a) >> 15)  # floor
             e = shift - m[q + _EXPONENT]
@@ -400,9 +405,10 @@ def update(w: ptr32, m: ptr32, rule: ptr32, n: int):
                 if sign * v > x:
                     v = sign * x
                 v = v << e
-            v = w[4 * p + k] - v
+            v = w[i] - v
             if v < lowest:
                 v = lowest
             if v > highest:
                 v = highest
-            w[4 * p + k] = v
+            w[i] = v
+            q += _CELL
