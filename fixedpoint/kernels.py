@@ -20,9 +20,11 @@ there (backward: of its two descendants). The numbers are those of a machine tha
 filters and the eleven traces of a cell live in local variables, and `h` needs one word per cell and step: the backward
 sweep overwrites y, once it is of no more use, with the message.
 
-forward() and backward() take two arguments, t and x, that carry nothing in (pass 0): viper keeps the first two
-variables of a function in registers and the others on the stack, and these two are the hottest. For the same reason
-sums begin with the product: viper then needs no temporary.
+forward() and backward() take two arguments, i and x, that carry nothing in (pass 0): viper keeps the first two
+variables of a function in registers and the others on the stack. i is the place in m or h, x the value at hand. So
+sums begin with the product, and of two factors the one that is x comes last: viper then needs no temporary. What a
+shift makes of a variable is worked out each time it is needed: to keep it beside would cost more. And hot loops are
+`while i < end`, half the price of range().
 
 Every intermediate value stays within 31 bits (|v| < 2**30: what MicroPython holds without allocating on a 32-bit
 chip), for all inputs, by the bounds in fixedpoint/README.md. `>>` rounds towards minus infinity ("floor"); where a
@@ -135,57 +137,60 @@ def feed(h: ptr32, pixels: ptr8, offset: int, rows: int, count: int, base: int, 
     1 - 1 LSB (Q14); floor.
     """
     for t in range(rows):
-        for i in range(count):
-            h[base + i * steps + t] = (pixels[offset + t * count + i] * scale) >> 6
+        place = base + t
+        for i in range(offset, offset + count):
+            h[place] = (pixels[i] * scale) >> 6
+            place += steps
+        offset += count
 
 
-def forward(t: int, x: int, h: ptr32, m: ptr32, tanh: ptr16, n: int, steps: int, t0: int, t1: int):
+def forward(i: int, x: int, h: ptr32, m: ptr32, tanh: ptr16, n: int, steps: int, t0: int, t1: int):
     """Outputs y(t) of all n cells for t0 <= t < t1 (article: eq. 1 and 2), which may come in several calls.
 
     The drive wL yL + wT yT passes a leaky integrator. As that is linear, s = wL eL + wT eT, where eL and eT are the
     leaky integrals of the two inputs: the eligibility traces of the two weights. So they are all the state there is.
     """
     for p in range(n):
-        q = p * _CELL
-        c = m[q + _C]
-        wl = m[q + _WL]
-        wt = m[q + _WT]
-        b = m[q + _B]
-        lag = m[q + _LAG]
-        narrow = _W_BITS - m[q + _GAIN]
+        i = p * _CELL
+        c = 0 - m[i + _C]  # for e - x, which costs viper less than x - e
+        wl = m[i + _WL]
+        wt = m[i + _WT]
+        b = m[i + _B]
+        lag = m[i + _LAG]
+        narrow = _W_BITS - m[i + _GAIN]
         half = 1 << (narrow - 1)
-        left = m[q + _LEFT] * steps
-        top = m[q + _TOP] * steps
-        own = p * steps
         # A leaky accumulator keeps the product's bits and is read at the operand's: no dead band. It starts at half an
         # LSB, so that the reading by floor is to nearest.
-        if t0 == 0:
-            el = _HALF_C
-            et = _HALF_C
-        else:
-            el = m[q + _EL]
-            et = m[q + _ET]
-        fl = el >> _C_BITS
-        ft = et >> _C_BITS
-        for t in range(t0, t1):
-            x = h[left + t] - fl
-            el = x * c + el
-            fl = el >> _C_BITS
-            x = h[top + t] - ft
-            et = x * c + et
-            ft = et >> _C_BITS
+        el = et = _HALF_C
+        if t0:
+            el = m[i + _EL]
+            et = m[i + _ET]
+        left = (m[i + _LEFT] - p) * steps  # from a place in the cell's own row to the same step in its source's
+        top = (m[i + _TOP] - p) * steps
+        i = p * steps + t0
+        end = p * steps + t1
+        while i < end:
+            x = h[left + i]
+            el = ((el >> _C_BITS) - x) * c + el
+            x = h[top + i]
+            et = ((et >> _C_BITS) - x) * c + et
             # s + b, Q14, nearest: near criticality half an LSB in one direction adds up over the cells
-            x = ((fl * wl + ((ft * wt) >> lag) + half) >> narrow) + b
-            z = x >> 31  # 0 or -1: (x ^ z) - z is |x|, and later gives the sign back
-            x = (x ^ z) - z
-            if x > _Y_RANGE:
+            x = ((et >> _C_BITS) * wt) >> lag
+            x = (((el >> _C_BITS) * wl + x + half) >> narrow) + b
+            sign = (x >> 31) | 1  # 1 or -1
+            x = sign * x
+            if x >> 17:  # beyond 8.0
                 x = _Y_RANGE
-            i = x >> 8
-            y = tanh[i]
-            x = (((tanh[i + 1] - y) * (x & 255) + 128) >> 8) + y  # nearest
-            h[own + t] = (x ^ z) - z
-        m[q + _EL] = el
-        m[q + _ET] = et
+            part = x & 255
+            x = x >> 8
+            y = tanh[x]
+            x = tanh[x + 1]
+            x = (((x - y) * part + 128) >> 8) + y  # nearest
+            h[i] = sign * x
+            i += 1
+        i = p * _CELL
+        m[i + _EL] = el
+        m[i + _ET] = et
 
 
 def readout(m: ptr32, h: ptr32, z: ptr32, n: int, outs: int, steps: int):
@@ -241,7 +246,7 @@ def error(m: ptr32, h: ptr32, z: ptr32, n: int, outs: int, steps: int):
         m[(n + j) * _CELL + _PEAK] = (e ^ i) - i
 
 
-def backward(t: int, x: int, h: ptr32, m: ptr32, n: int, steps: int, mantissa: int):
+def backward(i: int, x: int, h: ptr32, m: ptr32, n: int, steps: int, mantissa: int):
     """Messages and SnAP-1 gradients of all n cells, last cell first; h: rows y -> rows lam. Article: section on SnAP-1.
 
     Cross traces are kept without their constant factor: eps_d = w_d E_d, where E_d is the leaky integral, with the
@@ -251,140 +256,130 @@ def backward(t: int, x: int, h: ptr32, m: ptr32, n: int, steps: int, mantissa: i
     30 bits.
     """
     for p in range(n - 1, -1, -1):
-        q = p * _CELL
-        own = p * steps
-        right = m[q + _RIGHT]
-        below = m[q + _BELOW]
-        r = right * _CELL
-        s = below * _CELL
-        x = m[r + _PEAK]
+        i = p * _CELL
+        r = m[i + _RIGHT] * _CELL
+        s = m[i + _BELOW] * _CELL
+        end = p * steps + steps
+        u = m[r + _PEAK]
         v = m[s + _PEAK]
-        if (x | v) == 0:  # no message came: all that follows would be zero
-            for t in range(steps):
-                h[own + t] = 0
-            for t in range(5):
-                m[q + _EXPONENT + t] = 0
-            m[q + _PEAK] = 0
+        if (u | v) == 0:  # no message came: all that follows would be zero
+            m[i + _PEAK] = 0
+            for k in range(5):
+                m[i + _EXPONENT + k] = 0
+            for i in range(p * steps, end):
+                h[i] = 0
             continue
-        nr = 0
-        while (x >> nr) >> mantissa:
-            nr += 1
-        nb = 0
-        while (v >> nb) >> mantissa:
-            nb += 1
+        right = (m[i + _RIGHT] - p) * steps  # from a place in the cell's own row to the same step in another's
+        below = (m[i + _BELOW] - p) * steps
+        left = (m[i + _LEFT] - p) * steps
+        top = (m[i + _TOP] - p) * steps
+        c = m[i + _C]
+        da = m[i + _DA]
+        wl = m[i + _WL]
+        wt = m[i + _WT]
+        lag = m[i + _LAG]
+        # nr, nb: bits by which the largest message of a row is longer than `mantissa`; hr, hb: half of what they take
+        x = mantissa
+        while u >> x:
+            x += 1
+        nr = x - mantissa
+        x = mantissa
+        while v >> x:
+            x += 1
+        nb = x - mantissa
         hr = (1 << nr) >> 1
         hb = (1 << nb) >> 1
-        right = right * steps
-        below = below * steps
-        left = m[q + _LEFT] * steps
-        top = m[q + _TOP] * steps
-        c = m[q + _C]
-        da = m[q + _DA]
-        wl = m[q + _WL]
-        wt = m[q + _WT]
-        lag = m[q + _LAG]
         # |eta| < (|wL| + |wT|) * 0.74: small weights leave room for up to 4 bits more, `fine`, than the largest would
-        x = wl >> 31
-        v = wt >> 31
-        e = ((wl ^ x) - x) + (((wt ^ v) - v) >> lag)
-        fine = 0
-        while fine < 4 and (e << fine) <= 32768:
-            fine += 1
+        e = ((wl >> 31) | 1) * wl + ((((wt >> 31) | 1) * wt) >> lag)
+        x = 4
+        while (e << x) > 65536:
+            x -= 1
+        fine = x
         lag += 1
         narrow = 14 - fine
         half = 1 << (13 - fine)
-        cr = m[r + _C]
-        cb = m[s + _C]
+        cr = 0 - m[r + _C]  # for E - x, which costs viper less than x - E
+        cb = 0 - m[s + _C]
         kr = m[r + _KL]
         kb = m[s + _KT]
         peak = 0
-        # traces: Q14 + 15 bits (eta Q11 + fine + 15, its cross traces Q10 + fine + 15), each with its reading f...
+        # traces: Q14 + 15 bits (eta Q11 + fine + 15, its cross traces Q10 + fine + 15)
         el = et = eta = _HALF_C
-        fl = ft = fe = 0
         rl = rt = rb = re = bl = bt = bb = be = _HALF_C
-        frl = frt = frb = fre = fbl = fbt = fbb = fbe = 0
         grl = grt = grb = gre = gbl = gbt = gbb = gbe = 0
-        for t in range(steps):
-            # self traces eL, eT, and eta <- eta - c eta + da/dl (s_old - u); u - s_old = wL (yL - eL) + wT (yT - eT)
-            x = h[left + t] - fl
-            el = x * c + el
-            fl = el >> _C_BITS
-            v = (x * wl) >> 1
-            x = h[top + t] - ft
-            et = x * c + et
-            ft = et >> _C_BITS
-            v = (((x * wt) >> lag) + v + half) >> narrow  # Q11 + fine, nearest
-            x = fe * c
-            eta = eta - x
-            x = v * da
-            eta = eta - x
-            fe = eta >> _C_BITS
-            # what they do to y, d f_theta with d = 1 - y^2, and from there to the two descendants: cross traces
-            x = h[own + t]
+        i = p * steps
+        while i < end:
+            x = h[i]
             d = _ONE - ((x * x + 8192) >> _Y_BITS)  # nearest
-            x = (fl * d) >> _Y_BITS  # floor
-            rl = (x - frl) * cr + rl
-            frl = rl >> _C_BITS
-            bl = (x - fbl) * cb + bl
-            fbl = bl >> _C_BITS
-            x = (ft * d) >> _Y_BITS  # floor
-            rt = (x - frt) * cr + rt
-            frt = rt >> _C_BITS
-            bt = (x - fbt) * cb + bt
-            fbt = bt >> _C_BITS
-            x = (fe * d + 16384) >> 15  # Q10 + fine, nearest
-            re = (x - fre) * cr + re
-            fre = re >> _C_BITS
-            be = (x - fbe) * cb + be
-            fbe = be >> _C_BITS
+            # self traces eL, eT, and eta <- eta - c eta + da/dl (s_old - u); u - s_old = wL (yL - eL) + wT (yT - eT)
+            x = (eta >> _C_BITS) * c
+            eta = eta - x
+            x = h[left + i]
+            x = x - (el >> _C_BITS)
+            v = (wl * x) >> 1
+            el = c * x + el
+            x = h[top + i]
+            x = x - (et >> _C_BITS)
+            et = c * x + et
+            x = (((wt * x) >> lag) + v + half) >> narrow  # Q11 + fine, nearest
+            x = da * x
+            eta = eta - x
+            # what they do to y, d f_theta with d = 1 - y^2, and from there to the two descendants: cross traces
+            x = ((el >> _C_BITS) * d) >> _Y_BITS  # floor
+            rl = ((rl >> _C_BITS) - x) * cr + rl
+            bl = ((bl >> _C_BITS) - x) * cb + bl
+            x = ((et >> _C_BITS) * d) >> _Y_BITS  # floor
+            rt = ((rt >> _C_BITS) - x) * cr + rt
+            bt = ((bt >> _C_BITS) - x) * cb + bt
+            x = ((eta >> _C_BITS) * d + 16384) >> 15  # Q10 + fine, nearest
+            re = ((re >> _C_BITS) - x) * cr + re
+            be = ((be >> _C_BITS) - x) * cb + be
             x = d
-            rb = (x - frb) * cr + rb
-            frb = rb >> _C_BITS
-            bb = (x - fbb) * cb + bb
-            fbb = bb >> _C_BITS
+            rb = ((rb >> _C_BITS) - x) * cr + rb
+            bb = ((bb >> _C_BITS) - x) * cb + bb
             # gradient: sums of lam_d E_d; message: m = kR lam_right + kB lam_below, Q20, in two halves
-            x = h[right + t]
+            x = h[right + i]
             v = (x >> 14) * kr
             y = (x & 16383) * kr
-            x = (x + hr) >> nr  # nearest
-            grl = frl * x + grl
-            grt = frt * x + grt
-            gre = fre * x + gre
-            grb = frb * x + grb
-            x = h[below + t]
+            x = (hr + x) >> nr  # nearest
+            grl = (rl >> _C_BITS) * x + grl
+            grt = (rt >> _C_BITS) * x + grt
+            gre = (re >> _C_BITS) * x + gre
+            grb = (rb >> _C_BITS) * x + grb
+            x = h[below + i]
             v = (x >> 14) * kb + v
             y = (x & 16383) * kb + y
-            x = (x + hb) >> nb  # nearest
-            gbl = fbl * x + gbl
-            gbt = fbt * x + gbt
-            gbe = fbe * x + gbe
-            gbb = fbb * x + gbb
+            x = (hb + x) >> nb  # nearest
+            gbl = (bl >> _C_BITS) * x + gbl
+            gbt = (bt >> _C_BITS) * x + gbt
+            gbe = (be >> _C_BITS) * x + gbe
+            gbb = (bb >> _C_BITS) * x + gbb
             x = ((y + 8192) >> 14) + v  # nearest
-            v = x >> 31
-            if (x ^ v) > _M_LIMIT:
-                x = _M_LIMIT ^ v
+            if (x ^ (x >> 31)) >> 26:  # beyond 64.0
+                x = _M_LIMIT ^ (x >> 31)
             x = (((x & 4095) * d + 2048) >> 12) + (x >> 12) * d  # lam = m d, Q22, nearest
-            h[own + t] = x
-            v = x >> 31
-            peak |= (x ^ v) - v
-        m[q + _PEAK] = peak
+            h[i] = x
+            peak = (((x >> 31) | 1) * x) | peak
+            i += 1
+        i = p * _CELL
+        m[i + _PEAK] = peak
         # times w_d, halved, and both brought to the larger exponent, floor
         x = nr
         if nb > x:
             x = nb
-        m[q + _EXPONENT] = x
+        m[i + _EXPONENT] = x
         nr = 1 + x - nr
         nb = 1 + x - nb
         x = m[r + _WL]
-        v = m[s + _WT]
-        y = (((gre & 32767) * x >> 15) + (gre >> 15) * x) >> nr
-        m[q + _GRADIENT] = (((((gbe & 32767) * v >> 15) + (gbe >> 15) * v) >> nb) + y) >> fine
-        y = (((grl & 32767) * x >> 15) + (grl >> 15) * x) >> nr
-        m[q + _GRADIENT + 1] = ((((gbl & 32767) * v >> 15) + (gbl >> 15) * v) >> nb) + y
-        y = (((grt & 32767) * x >> 15) + (grt >> 15) * x) >> nr
-        m[q + _GRADIENT + 2] = ((((gbt & 32767) * v >> 15) + (gbt >> 15) * v) >> nb) + y
-        y = (((grb & 32767) * x >> 15) + (grb >> 15) * x) >> nr
-        m[q + _GRADIENT + 3] = ((((gbb & 32767) * v >> 15) + (gbb >> 15) * v) >> nb) + y
+        gre = (((gre & 32767) * x >> 15) + (gre >> 15) * x) >> nr
+        grl = (((grl & 32767) * x >> 15) + (grl >> 15) * x) >> nr
+        grt = (((grt & 32767) * x >> 15) + (grt >> 15) * x) >> nr
+        grb = (((grb & 32767) * x >> 15) + (grb >> 15) * x) >> nr
+        x = m[s + _WT]
+        m[i + _GRADIENT] = (((((gbe & 32767) * x >> 15) + (gbe >> 15) * x) >> nb) + gre) >> fine
+        m[i + _GRADIENT + 1] = ((((gbl & 32767) * x >> 15) + (gbl >> 15) * x) >> nb) + grl
+        m[i + _GRADIENT + 2] = ((((gbt & 32767) * x >> 15) + (gbt >> 15) * x) >> nb) + grt
+        m[i + _GRADIENT + 3] = ((((gbb & 32767) * x >> 15) + (gbb >> 15) * x) >> nb) + grb
 
 
 def exact(t: int, x: int, h: ptr32, m: ptr32, n: int, steps: int, mantissa: int):
@@ -498,15 +493,18 @@ def update(w: ptr32, m: ptr32, rule: ptr32, n: int):
 
     rule is 4 x (multiplier 0..32767, shift 14..40, lowest, highest): rate = multiplier * 2**-shift.
     """
-    for p in range(n):
-        q = p * _CELL
-        for k in range(4):
+    for k in range(4):
+        a = rule[4 * k]
+        shift = rule[4 * k + 1] - 9
+        if k == 0:
+            shift -= 4
+        lowest = rule[4 * k + 2]
+        highest = rule[4 * k + 3]
+        q = 0
+        for i in range(k, 4 * n, 4):
             x = m[q + _GRADIENT + k]
-            a = rule[4 * k]
             v = (x >> 15) * a + (((x & 32767) * a) >> 15)  # floor
-            e = rule[4 * k + 1] - 9 - m[q + _EXPONENT]
-            if k == 0:
-                e = e - 4
+            e = shift - m[q + _EXPONENT]
             if k < 3:
                 e = e - m[q + _GAIN]
             if k == 2:
@@ -516,14 +514,14 @@ def update(w: ptr32, m: ptr32, rule: ptr32, n: int):
             else:
                 e = 0 - e
                 x = _UPDATE_LIMIT >> e
-                if v > x:
-                    v = x
-                if v < 0 - x:
-                    v = 0 - x
+                sign = (v >> 31) | 1
+                if sign * v > x:
+                    v = sign * x
                 v = v << e
-            v = w[4 * p + k] - v
-            if v < rule[4 * k + 2]:
-                v = rule[4 * k + 2]
-            if v > rule[4 * k + 3]:
-                v = rule[4 * k + 3]
-            w[4 * p + k] = v
+            v = w[i] - v
+            if v < lowest:
+                v = lowest
+            if v > highest:
+                v = highest
+            w[i] = v
+            q += _CELL

@@ -11,83 +11,124 @@ from interpreters import interpreter
 
 from firmware import wire
 from host.base.cli import UserError
-from tools import cost
+from tools import mpy
+from tools.c import thumb
+from tools.cost import arm, c, measure, table, x64
+from tools.cost.job import MHZ, PASSES, Counts, Job
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(scope="module")
-def cost_job(tmp_path_factory: pytest.TempPathFactory) -> cost.Job:
+def cost_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     interpreter("armhf")
     if not shutil.which("gcc"):
         pytest.skip("no gcc for the plugin that counts")
-    return cost.Job(tmp_path_factory.mktemp("cost"), 1)
+    return Job(tmp_path_factory.mktemp("cost"), 1)
 
 
 @pytest.fixture(scope="module")
-def argv(cost_job: cost.Job) -> list[str]:
-    return cost.counter(cost_job)
+def argv(cost_job: Job) -> list[str]:
+    return arm.counter(cost_job)
 
 
 @pytest.fixture(scope="module")
-def passes(cost_job: cost.Job, argv: list[str]) -> dict[str, cost.Counts]:
-    return cost.split(*cost.count_arm(cost_job, argv))
+def passes(cost_job: Job, argv: list[str]) -> dict[str, Counts]:
+    return table.split(*arm.count_arm(cost_job, argv))
 
 
 @pytest.fixture(scope="module")
-def board(cost_job: cost.Job, argv: list[str]) -> dict[str, Any]:
-    return cost.whole(*cost.count_board(cost_job, argv), cost_job)
+def board(cost_job: Job, argv: list[str]) -> dict[str, Any]:
+    return arm.whole(*arm.count_board(cost_job, argv), cost_job)
 
 
-def test_counts_on_arm_are_exact(cost_job: cost.Job, argv: list[str], passes: dict[str, cost.Counts]) -> None:
+def test_counts_on_arm_are_exact(cost_job: Job, argv: list[str], passes: dict[str, Counts]) -> None:
     """The same twice; and the passes, each counted by itself, make up the whole image to the last instruction."""
-    assert cost.split(*cost.count_arm(cost_job, argv)) == passes
+    assert table.split(*arm.count_arm(cost_job, argv)) == passes
     whole = passes["image"][0]
     for field in (0, 1):
-        assert sum(count[field] for name in cost.PASSES for count in passes[name]) == whole[field] > 0
-    table = cost.table(passes, cost_job, made=True)
-    assert table["image"]["instructions"] == whole[0] + table["interpreter"]["instructions"]
-    assert table["passes"]["backward"]["instructions"] > table["passes"]["forward"]["instructions"] > 100_000
-    sizes = cost.memory(cost_job)
+        assert sum(count[field] for name in PASSES for count in passes[name]) == whole[field] > 0
+    found = table.table(passes, cost_job, made=True)
+    assert found["image"]["instructions"] == whole[0] + found["interpreter"]["instructions"]
+    assert found["passes"]["backward"]["instructions"] > found["passes"]["forward"]["instructions"] > 100_000
+    sizes = arm.memory(cost_job)
     assert sizes["arrays"] < sizes["lattice"] < sizes["smallest_heap"] <= 192 * 1024
 
 
 def test_whole_image_is_counted_from_bytes_to_result(
-    cost_job: cost.Job, argv: list[str], passes: dict[str, cost.Counts], board: dict[str, Any]
+    cost_job: Job, argv: list[str], passes: dict[str, Counts], board: dict[str, Any]
 ) -> None:
     """The kernels' part is what the passes took, and frames besides; the same twice but for what the clock says."""
     image = board["whole_image"]
     assert image["cycles"] == image["machine_code"] + image["interpreter"]
     assert passes["image"][0][1] < image["machine_code"] < 1.1 * passes["image"][0][1]
     assert 28 * 28 / 2 < board["link_bytes"] < 450
-    again = cost.whole(*cost.count_board(cost_job, argv), cost_job)
+    again = arm.whole(*arm.count_board(cost_job, argv), cost_job)
     assert again["whole_image"]["machine_code"] == image["machine_code"]
     for name in ("whole_image", "opening"):
         assert again[name]["cycles"] == pytest.approx(board[name]["cycles"], rel=1e-3)
 
 
 def test_goals_of_the_receive_path_and_of_opening(
-    cost_job: cost.Job, passes: dict[str, cost.Counts], board: dict[str, Any]
+    cost_job: Job, passes: dict[str, Counts], board: dict[str, Any]
 ) -> None:
     """At most 1.25 times the cycles of the training step; OPEN of a new session in 0.3 s at 125 MHz."""
-    step = cost.table(passes, cost_job, made=True)["image"]["cycles"]
+    step = table.table(passes, cost_job, made=True)["image"]["cycles"]
     assert step < board["whole_image"]["cycles"] <= 1.25 * step
-    assert board["opening"]["cycles"] <= 0.3 * cost.MHZ * 1e6
+    assert board["opening"]["cycles"] <= 0.3 * MHZ * 1e6
 
 
-def test_a_firmware_that_does_not_train_is_not_counted(cost_job: cost.Job) -> None:
+def test_a_firmware_that_does_not_train_is_not_counted(cost_job: Job) -> None:
     hello, result = bytes([wire.HELLO]), bytes([wire.RESULT])
     with pytest.raises(UserError, match="2 frames from the firmware, 1 counts"):
-        cost.whole([hello, result], [(1, 1, 1, 1)], [], cost_job)
+        arm.whole([hello, result], [(1, 1, 1, 1)], [], cost_job)
     with pytest.raises(UserError, match="trained 1 of 4 images"):
-        cost.whole([hello, result], [(1, 1, 1, 1)] * 2, [], cost_job)
+        arm.whole([hello, result], [(1, 1, 1, 1)] * 2, [], cost_job)
+
+
+def test_the_exported_c_is_counted_beside_viper(cost_job: Job, argv: list[str], passes: dict[str, Counts]) -> None:
+    """The same twice, no more in its parts than in the whole; and viper is within sight."""
+    try:
+        thumb.tool("gcc")
+    except UserError as error:
+        pytest.skip(str(error))
+    found, code, memory = c.count_c(cost_job, argv)
+    assert (found, code, memory) == c.count_c(cost_job, argv)
+    viper = table.table(passes, cost_job, made=True)
+    sizes = mpy.code_bytes(cost_job.directory / "armhf/fixedpoint/kernels.mpy", ROOT / "fixedpoint/kernels.py")
+    made = c.c_table(found, code, memory, viper)
+    for name in PASSES:
+        assert 100 < made["passes"][name]["instructions"] < made["passes"][name]["cycles"]
+        assert made["passes"][name]["cycles"] < viper["passes"][name]["cycles"]
+        assert made["passes"][name]["bytes"] < sizes[name]
+    assert made["sum"]["cycles"] < made["step"]["cycles"] < 1.01 * made["sum"]["cycles"]
+    assert 1 < made["viper_to_c"]["backward"] < made["viper_to_c"]["step"] < 3
+
+
+def test_without_its_compiler_the_c_is_not_counted(
+    cost_job: Job, argv: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thumb, "PREFIX", "none-")
+    assert measure.in_c(cost_job, argv, {}) == {"missing": "no none-gcc; install Debian's gcc-arm-none-eabi"}
+
+
+def test_machine_code_of_functions_is_found_in_mpy(cost_job: Job) -> None:
+    """They are in the file, most of it, in the order of the text; and other files are no .mpy."""
+    source, compiled = ROOT / "fixedpoint/kernels.py", cost_job.directory / "armhf/fixedpoint/kernels.mpy"
+    sizes = mpy.code_bytes(compiled, source)
+    assert list(sizes)[:2] == ["const", "draw"] and max(sizes, key=lambda name: sizes[name]) == "backward"
+    assert 0.8 * compiled.stat().st_size < sum(sizes.values()) < compiled.stat().st_size
+    with pytest.raises(ValueError, match="9 functions"):
+        mpy.code_bytes(compiled, ROOT / "fixedpoint/lattice.py")
+    with pytest.raises(ValueError, match="is no"):
+        mpy.code_bytes(source, source)
 
 
 @pytest.mark.slow
-def test_counts_on_x64_are_exact(cost_job: cost.Job) -> None:
+def test_counts_on_x64_are_exact(cost_job: Job) -> None:
     if not shutil.which("valgrind"):
         pytest.skip("no valgrind")
-    assert cost.split(*cost.count_x64(cost_job)) == cost.split(*cost.count_x64(cost_job))
+    assert table.split(*x64.count_x64(cost_job)) == table.split(*x64.count_x64(cost_job))
 
 
 def test_cost_without_any_counter_is_one_line(tmp_path: Path) -> None:
@@ -132,7 +173,7 @@ def test_cycles_of_opcodes(tmp_path: Path) -> None:
     if not shutil.which("gcc"):
         pytest.skip("no gcc")
     (tmp_path / "main.c").write_text(
-        f'#include "{cost.PLUGIN}"\n'
+        f'#include "{arm.PLUGIN}"\n'
         """int main(int argc, char **argv) {
             for (int i = 1; i < argc; i++) {
                 unsigned value, taken, size = strlen(argv[i]) / 2;

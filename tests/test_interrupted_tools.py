@@ -14,7 +14,9 @@ import pytest
 from host.board import micropythons
 from host.data import dataset
 from host.runs.config import configure
-from tools import bench, cost
+from tools import bench
+from tools.cost import x64
+from tools.cost.job import Job
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 60  # that a busy machine may take for what takes one
@@ -94,11 +96,11 @@ def test_a_valgrind_that_is_killed_leaves_no_pipes_behind(tmp_path: Path, monkey
         found.append(argv)
         return b""
 
-    monkeypatch.setattr(cost, "execute", execute)
+    monkeypatch.setattr(x64, "execute", execute)
     work, tmp = tmp_path / "work", tmp_path / "tmp"
     work.mkdir()
     tmp.mkdir()
-    cost.count_x64(cost.Job(work, 1))
+    x64.count_x64(Job(work, 1))
     valgrind = [found[0][0], *(part for part in found[0][1:] if part.startswith("--"))]
     argv = [*valgrind, "sh", "-c", "echo it runs; exec sleep 60"]
     with subprocess.Popen(argv, env=os.environ | {"TMPDIR": str(tmp)}, stdout=subprocess.PIPE) as process:

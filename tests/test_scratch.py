@@ -183,3 +183,28 @@ with alone(Path(sys.argv[1]), print):
         with scratch.alone(place, say):
             assert process.wait(60) == 0 and time.monotonic() - begun < 60
     assert len(said) == 1 and "waiting" in said[0]
+
+
+def test_a_second_signal_does_not_leave_half_a_directory_behind(place: Path) -> None:
+    """It comes while the directory of a command that was interrupted is being removed."""
+    code = (
+        "import os, shutil, signal\n"
+        "from host.base import cli\n"
+        "from host.base.scratch import Scratch\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "rmtree = shutil.rmtree\n"
+        "def struck(*args, **how):\n"
+        "    shutil.rmtree = rmtree\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "    rmtree(*args, **how)\n"
+        "shutil.rmtree = struck\n"
+        "def main():\n"
+        "    with Scratch('test') as directory:\n"
+        "        (directory / 'some').mkdir()\n"
+        "        raise KeyboardInterrupt\n"
+        "cli.run(main)"
+    )
+    environment = os.environ | {"TMPDIR": str(place)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+    assert list(place.iterdir()) == []

@@ -15,6 +15,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -45,8 +46,12 @@ class UserError(Exception):
 
 @contextlib.contextmanager
 def handling(handler: Callable[[int, object], None]) -> Iterator[None]:
-    """SIGNALS go to this handler meanwhile, but for those that are ignored: nohup and background shells want that."""
-    old = {number: signal.getsignal(number) for number in SIGNALS}
+    """SIGNALS go to this handler meanwhile, but for those that are ignored: nohup and background shells want that.
+
+    Only in the main thread: no signal comes to others.
+    """
+    mine = threading.current_thread() is threading.main_thread()
+    old = {number: signal.getsignal(number) for number in SIGNALS if mine}
     caught = {number: was for number, was in old.items() if was not in (signal.SIG_IGN, None)}
     for number in caught:
         signal.signal(number, handler)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from host.base import cli
 from host.base.cli import UserError
 
 if sys.platform != "win32":  # there nothing is locked, and so nothing is swept
@@ -134,7 +135,8 @@ def _hold(directory: Path) -> int | None:
 
 
 def _let_go(path: Path, held: int | None) -> None:
-    _remove(path)
+    with cli.held():  # a second Ctrl-C does not leave half of it behind
+        _remove(path)
     if held is not None:
         os.close(held)
 

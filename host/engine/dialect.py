@@ -68,6 +68,11 @@ def array(node: ast.Subscript) -> str:
     return node.value.id
 
 
+def named(node: ast.Constant) -> str | None:
+    """The name of the const() that stood here."""
+    return getattr(node, "named", None)
+
+
 def is_wiring(node: ast.Subscript) -> bool:
     """Whether this is a field of a record that all lanes have in common: m[... + _LEFT], say."""
     return getattr(node, "wiring", False)
@@ -297,7 +302,9 @@ class _Simplify(ast.NodeTransformer):
 
     def visit(self, node: ast.AST) -> Any:
         if isinstance(node, ast.expr) and (value := fold(node, self.constants)) is not None:
-            return ast.copy_location(ast.Constant(value), node)
+            made = ast.copy_location(ast.Constant(value), node)
+            made.named = node.id if isinstance(node, ast.Name) else None  # type: ignore[attr-defined]
+            return made
         return super().visit(node)
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.Subscript:

@@ -1,0 +1,1 @@
+"""What a training image costs, counted: `python -m tools.cost`."""

@@ -1,0 +1,115 @@
+"""The engine as C99, for bare metal, Arduino, Zephyr: writes shoreline.c, shoreline.h and an example, main.c.
+
+They hold one model: the kernels (the same text that everything else here runs), its tables, wiring and parameters, and
+the learning rates of its next step. It goes on learning where the run stopped, to the same digests. C99, no allocation,
+nothing of a library but <stdint.h>. Examples:
+
+  python -m tools.export_c --out DIR                                     28x10 cells, seeded, ready to learn
+  python -m tools.export_c --out DIR --checkpoint runs/x/checkpoint.npz  what a run has learned
+  python -m tools.export_c --out DIR --checkpoint ... --rate 0.004       and a rate to go on with
+
+What is in DIR already is overwritten only if this command has made it.
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fixedpoint.lattice import Lattice
+from host.base import cli
+from host.base.files import write_atomically
+from host.data import dataset
+from host.engine.passes import LATTICE
+from host.runs.checkpoint import Checkpoint
+from host.runs.config import FITS, PRESETS, Config, configure
+from tools.c import model
+
+SAVED = (cli.Case("--checkpoint", lambda args: args.checkpoint is not None),)
+
+
+def chosen(args: argparse.Namespace) -> tuple[Lattice, Config]:
+    """The model that was asked for, with the rates of its next step."""
+    if args.checkpoint:
+        saved = Checkpoint.read(args.checkpoint)
+        config = Config.from_dict(saved.config)
+        if config.arithmetic == "float":
+            raise cli.UserError(f"{args.checkpoint} is of float arithmetic; name one of an integer engine")
+        lattice = config.lattice()
+        lattice.load(saved.params.ravel().tolist(), saved.step)
+    else:
+        config = configure(dataset.load(args.data), args.preset, args.seed, 1, args.rows, args.cols)
+        lattice = config.lattice()
+    if args.rate is not None:
+        if not FITS["rate"](args.rate):
+            raise cli.UserError(f"--rate {cli.shown(args.rate)}: choose a decimal number, such as 0.004")
+        config = replace(config, rate=args.rate, decay=False)
+    lattice.set_rates(config.rates(lattice.step))
+    return lattice, config
+
+
+def describe(lattice: Lattice, config: Config) -> str:
+    """What the model is, for those who read the C."""
+    now = ", ".join(f"{multiplier}/2^{shift}" for multiplier, shift in config.rates(lattice.step))
+    return (
+        f"{lattice.rows} x {lattice.cols} cells, {lattice.steps} rows of {lattice.rows} pixels an image; preset"
+        f" {config.preset}, seed {config.seed}, {config.pixel_bits}-bit pixels.\n"
+        f"After {lattice.step} training steps, digest {lattice.digest():08x}; learning rates of l, w, b: {now}."
+    )
+
+
+def write(out: Path, texts: dict[str, str]) -> None:
+    """Write files into a directory. Raises UserError, before anything is written, for a file that is not ours."""
+    for name in texts:
+        path = out / name
+        if path.exists() and not (path.is_file() and path.read_bytes().startswith(model.MADE.encode())):
+            raise cli.UserError(f"{path} is not of this command's making; move it away, or give another --out")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            write_atomically(out / name, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+    except OSError as error:
+        raise cli.UserError(f"cannot write {out} ({error.strerror}); make room there, or give another --out") from error
+
+
+def main() -> int:
+    parser = cli.Parser("python -m tools.export_c", __doc__)
+    parser.option("--out", type=Path, required=True, metavar="DIR", help="where the files go")
+    parser.option("--checkpoint", type=Path, metavar="FILE", help="a run's checkpoint.npz (default: a seeded start)")
+    parser.option(
+        "--preset", default="critical", choices=PRESETS, useless=SAVED, help="of a seeded start (default: critical)"
+    )
+    parser.option("--rows", type=int, useless=SAVED, help="lattice rows, pixels in an image row (default: all)")
+    parser.option("--cols", type=int, useless=SAVED, help="lattice columns, one per class at least (default: 10)")
+    parser.option("--seed", default=1, lowest=0, useless=SAVED, help="of the initial parameters (default: 1)")
+    parser.option("--data", useless=SAVED, help="MNIST's files, whose size of images counts (default: bundled digits)")
+    parser.option("--rate", metavar="NUMBER", help="learning rate of the weights, constant (default: the run's next)")
+    parser.option("--json", action="store_true", help="print the result as one JSON object")
+    args = parser.parse_args()
+    lattice, config = chosen(args)
+    texts = model.files(lattice, LATTICE, describe(lattice, config))
+    write(args.out, texts)
+    result: dict[str, Any] = {
+        "out": str(args.out),
+        "files": {name: len(text.encode()) for name, text in texts.items()},
+        "rows": lattice.rows,
+        "cols": lattice.cols,
+        "steps": lattice.steps,
+        "step": lattice.step,
+        "digest": f"{lattice.digest():08x}",
+        "rates": config.rates(lattice.step),
+        "state_bytes": 4 * (sum(len(getattr(lattice, name)) for name in LATTICE.state) + 3),
+    }
+    if args.json:
+        print(json.dumps(result))
+    else:
+        print(f"{args.out}: {', '.join(texts)}\n{describe(lattice, config)}")
+        print(f"a shoreline_state takes {result['state_bytes']:,} bytes of RAM")
+        if not any(multiplier for multiplier, _ in config.rates(lattice.step)):
+            print("its learning rates are 0, as at the end of many a run: choose one with --rate, or set others in C")
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)
