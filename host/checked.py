@@ -8,7 +8,7 @@ from tqdm import tqdm
 from host.base import cli
 from host.data import dataset
 from host.engine.checked import BITS, checked_kernels, report, reset
-from host.engine.fast import int32_words
+from host.engine.lanes import int32_words
 from host.engine.learners import FixedLearner
 from host.runs.config import PRESETS, SEGMENT, configure, prepare
 

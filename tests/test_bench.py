@@ -39,14 +39,14 @@ def measured() -> dict:
 
 def test_every_executor_there_is_gets_a_speed(measured):
     rows = {each["name"]: each for each in measured["executors"]}
-    assert {"numba", "python", "float oracle"} <= rows.keys()
+    assert {"llvm", "python", "float oracle"} <= rows.keys()
     assert rows.keys() | set(measured["missing"]) == bench.ROUND.keys()
     assert ("MicroPython x64 bytecode" in rows) == micropythons.available("x64")
     assert ("MicroPython i386 viper" in rows) == micropythons.available("i386")
     for each in rows.values():
         assert each["best"] >= each["images_per_second"] > 0 and each["rounds"] == 2 and each["images"] >= 1
         assert each["ms_per_image"] * each["images_per_second"] == pytest.approx(1000, rel=0.05)
-    assert rows["numba"]["slower_than_numba"] == 1 and rows["python"]["slower_than_numba"] > 3
+    assert rows["llvm"]["slower"] == 1 and rows["python"]["slower"] > 3
 
 
 def test_digests_of_all_integer_executors_are_compared(measured):
@@ -65,7 +65,7 @@ def test_cost_is_measured_for_every_size(measured):
 @pytest.fixture
 def small(monkeypatch):
     """Executors of this process only, few images, no large lattices: for tests of the commands."""
-    rounds = {"numba": 10, "llvm": 10, "python": 5, "float oracle": 5, "MicroPython z80 native": 5}
+    rounds = {"llvm": 10, "python": 5, "float oracle": 5, "MicroPython z80 native": 5}
     monkeypatch.setattr(bench, "ROUND", rounds)
     monkeypatch.setattr(bench.micropythons, "available", lambda arch: False)
     monkeypatch.setattr(bench, "SIDES", (4, 5))
@@ -76,7 +76,7 @@ def test_text_has_both_tables(run, small):
     code, out, _ = run(bench, "--quick")
     assert code == 0
     for part in (
-        "numba",
+        "llvm",
         "python",
         "float oracle",
         "not on this machine",
@@ -112,7 +112,7 @@ def test_wrong_result_is_an_error(run, small, monkeypatch):
     )
     code, out, err = run(bench, "--quick")
     assert code == 1
-    assert "WRONG RESULT: python after 1 images: deadbeef, numba has " in out and "all equal" not in out
+    assert "WRONG RESULT: python after 1 images: deadbeef, llvm has " in out and "all equal" not in out
     assert err.count("error: python after") == 3
 
 
@@ -146,7 +146,7 @@ def test_parity_trains_as_a_run_does(monkeypatch):
     found = parity.compare(data, "critical", seeds=2)
     for seed in (1, 2):
         config = configure(data, "critical", seed, epochs=1)
-        fixed = FixedLearner(config.lattice(**executor("numba")))
+        fixed = FixedLearner(config.lattice(**executor("llvm")))
         for kind, learner in (("fixed", fixed), ("float", FloatLearner(config)))[:seed]:  # floats once: they are slow
             for step in (0, 100):
                 which = config.order(0)[step : step + 100]

@@ -28,8 +28,8 @@ from fixedpoint.lattice import (
 from host import checked as command
 from host.data import dataset
 from host.engine import checked
-from host.engine.checked import BOUND, checked_kernels, ranges, report, reset
-from host.engine.fast import KERNELS, int32_words
+from host.engine.checked import BOUND, KERNELS, checked_kernels, ranges, report, reset
+from host.engine.lanes import int32_words
 from host.engine.learners import FixedLearner
 from host.runs.config import PRESETS, SEGMENT, configure
 

@@ -8,7 +8,7 @@ import pytest
 from fixedpoint.lattice import Lattice
 from host.data import dataset
 from host.engine import dialect, llvm
-from host.engine.lanes import Lanes, one_lattice, program
+from host.engine.lanes import Lanes, int32_words, one_lattice, program
 from host.engine.learners import executor
 from host.runs.config import PRESETS, Config, configure, prepare
 
@@ -46,7 +46,7 @@ def compare(lanes: int, images: int, name: str, preset: str = "critical", rows: 
 @pytest.mark.parametrize("lanes", [1, 3, 4, 8, 16])
 def test_every_lane_is_the_lattice_alone(lanes: int, preset: str) -> None:
     """Three of four lanes, too; with `article`, cells that hear nothing in some lanes only."""
-    compare(lanes, 60, "numba", preset)
+    compare(lanes, 60, "llvm", preset)
 
 
 @pytest.mark.parametrize("rows, cols", [(9, 13), (28, 10), (1, 10)])
@@ -59,13 +59,13 @@ def test_every_size_is_the_golden_models(rows: int, cols: int, lanes: int) -> No
 @pytest.mark.parametrize("rows, cols", [(28, 10), (28, 16), (12, 10)])
 @pytest.mark.parametrize("lanes", [1, 4, 8, 16])
 def test_a_thousand_digits(rows: int, cols: int, lanes: int) -> None:
-    compare(lanes, 1000, "numba", rows=rows, cols=cols)
+    compare(lanes, 1000, "llvm", rows=rows, cols=cols)
 
 
 def test_kernels_one_by_one_serve_a_lattice() -> None:
     digits = dataset.load()
     config = configure(digits, "critical", 1, 1)
-    mine = config.lattice(kernels=one_lattice(), words=lambda n: np.zeros(n, np.int32))
+    mine = config.lattice(kernels=one_lattice(), words=int32_words)
     mine.set_rates(config.rates(0))
     theirs, _ = golden(config, digits, np.arange(10), "python")
     for image, label in zip(digits.train_images[:10], digits.train_labels.tolist(), strict=False):

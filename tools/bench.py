@@ -3,14 +3,14 @@
 All executors train the same lattice (28x10 cells, 28 steps, preset critical, seed 1) on the same bundled digits, one
 after the other in rounds, so that whatever else the machine does meets them all. The figure is the median over the
 rounds; `best` is the fastest round, and on a busy machine nearer to what an idle one would do, as are the images per
-second of CPU time, told for Numba. Each runs on one core. Compiling is not counted. After every round the digests of
+second of CPU time, told for LLVM. Each runs on one core. Compiling is not counted. After every round the digests of
 the integer executors are compared: a wrong result has no speed, and makes the exit code 1. Examples:
 
   python -m tools.bench                 half a minute
   python -m tools.bench --quick         a few seconds, rough figures
   python -m tools.bench --json          the same as one JSON object on stdout
 
-The second table trains square lattices on noise under Numba and counts CPU time. ns/cell-step is the time of one image,
+The second table trains square lattices on noise under LLVM and counts CPU time. ns/cell-step is the time of one image,
 divided by cells and time steps: it is constant where cost grows with the number of cells and nothing else.
 """
 
@@ -39,11 +39,10 @@ from host.engine.learners import FixedLearner, FloatLearner, LaneLearner, execut
 from host.runs.config import PRESETS, Config, configure
 
 ROOT = Path(__file__).resolve().parent.parent
-REFERENCE = "numba"
+REFERENCE = "llvm"
 
 # Executor: images per round; a round takes each of them a fraction of a second.
 ROUND = {
-    "numba": 2000,
     "llvm": 2000,
     "python": 20,
     "float oracle": 200,
@@ -160,7 +159,6 @@ def trainers(config: Config, data: dataset.Dataset, images: dict[str, int], stac
         return OnHost(learner, data)
 
     found: dict[str, Trainer] = {
-        "numba": on_host("numba", lambda: FixedLearner(config.lattice(**executor("numba")))),
         "llvm": on_host("llvm", lambda: LaneLearner(config.lattice())),
         "python": on_host("python", lambda: FixedLearner(config.lattice())),
         "float oracle": on_host("float oracle", lambda: FloatLearner(config)),
@@ -191,7 +189,7 @@ def executors(rounds: int, scale: float = 1.0) -> dict[str, Any]:
     rows = [row(name, count[name], seconds[name]) for name in found]
     fastest = {each["name"]: each["images_per_second"] for each in rows}[REFERENCE]
     for each in rows:
-        each["slower_than_numba"] = round(fastest / each["images_per_second"], 2)
+        each["slower"] = round(fastest / each["images_per_second"], 2)
     say("bench: comparing digests")
     wanted = reference(config, data, {step for name in found for step in digests[name]})
     mismatches = [
@@ -200,11 +198,11 @@ def executors(rounds: int, scale: float = 1.0) -> dict[str, Any]:
         for step, digest in digests[name].items()
         if digest and digest != wanted[step]
     ]
-    numba = found[REFERENCE]
-    assert isinstance(numba, OnHost)
+    fastest_trainer = found[REFERENCE]
+    assert isinstance(fastest_trainer, OnHost)
     return {
         "executors": rows,
-        "images_per_cpu_second": round(numba.step / max(numba.cpu, 1e-9), 1),
+        "images_per_cpu_second": round(fastest_trainer.step / max(fastest_trainer.cpu, 1e-9), 1),
         "missing": [name for name in count if name not in found],
         "compared": sum(bool(digest) for name in found for digest in digests[name].values()),
         "mismatches": mismatches,
@@ -212,7 +210,7 @@ def executors(rounds: int, scale: float = 1.0) -> dict[str, Any]:
 
 
 def reference(config: Config, data: dataset.Dataset, steps: set[int]) -> dict[int, str]:
-    """Digests of a lattice trained under Numba, after these numbers of images."""
+    """Digests of a lattice trained under LLVM, after these numbers of images."""
     trainer = OnHost(FixedLearner(config.lattice(**executor(REFERENCE))), data)
     trainer.learner.set_rates(config, 0)
     return {step: trainer.train(step - trainer.step)[1] for step in sorted(steps)}
@@ -237,7 +235,7 @@ def growth(rounds: int, scale: float = 1.0, steps: int = 28) -> dict[str, Any]:
     random = np.random.default_rng(1)
     series: list[tuple[int, FixedLearner, np.ndarray, np.ndarray, list[float]]] = []
     for side in SIDES:
-        lattice = Lattice(side, side, steps, preset.scale, preset.gain, **executor("numba"))
+        lattice = Lattice(side, side, steps, preset.scale, preset.gain, **executor("llvm"))
         lattice.set_bounds(preset.bounds)
         lattice.seed(1, preset.init)
         lattice.set_rates(((1, 20), (1, 20), (1, 20)))
@@ -271,9 +269,7 @@ def text(found: dict[str, Any]) -> str:
     lines = [f"{'28x10 cells, 28 steps':<26}{'images/s':>10}{'best':>10}{'ms/image':>10}{'slower':>10}"]
     for each in found["executors"]:
         lines.append(
-            "{name:<26}{images_per_second:>10,.1f}{best:>10,.1f}{ms_per_image:>10.3f}{slower_than_numba:>9.1f}x".format(
-                **each
-            )
+            "{name:<26}{images_per_second:>10,.1f}{best:>10,.1f}{ms_per_image:>10.3f}{slower:>9.1f}x".format(**each)
         )
     lines += [f"{name:<26}{'not on this machine':>30}" for name in found["missing"]]
     lines += [f"WRONG RESULT: {mismatch}" for mismatch in found["mismatches"]]
@@ -284,7 +280,7 @@ def text(found: dict[str, Any]) -> str:
         f" {found['load']} on {found['cpus']} CPUs"
     )
     lines.append("")
-    lines.append(f"{'numba, 28 steps, noise':<22}{'cells':>8}{'images/CPU s':>14}{'ms/image':>10}{'ns/cell-step':>14}")
+    lines.append(f"{'llvm, 28 steps, noise':<22}{'cells':>8}{'images/CPU s':>14}{'ms/image':>10}{'ns/cell-step':>14}")
     for each in found["growth"]:
         lines.append(
             "{name:<22}{cells:>8}{images_per_second:>14,.1f}{ms_per_image:>10.3f}{ns_per_cell_step:>14.2f}".format(

@@ -21,9 +21,10 @@ from typing import Any, NoReturn
 import numpy as np
 
 from fixedpoint import kernels
-from host.engine.fast import KERNELS
+from host.engine.lanes import program
 
 BITS = 31
+KERNELS = tuple(program().kernels)
 BOUND = 1 << (BITS - 1)  # -BOUND <= v < BOUND
 
 
@@ -165,7 +166,7 @@ reset()
 
 @cache
 def checked_kernels(compiled: bool = False) -> types.SimpleNamespace:
-    """The watched kernels, for CPython or compiled by Numba, which needs host.engine.fast.int32_words; one set of
+    """The watched kernels, for CPython or compiled by Numba, which needs host.engine.lanes.int32_words; one set of
     ranges.
 
     They raise OverflowError as described above.

@@ -25,6 +25,11 @@ LOOP = [POINTER] * len(llvm.ARRAYS) + [INT] * len(llvm.SIZES)
 STATE = ("h", "m", "w", "z", "rule")  # a Lattice's arrays
 
 
+def int32_words(n: int) -> np.ndarray:
+    """n 32-bit zeros for a Lattice whose kernels take NumPy arrays."""
+    return np.zeros(n, np.int32)
+
+
 @cache
 def program() -> dialect.Program:
     """The engine's kernels, read and checked."""
@@ -44,7 +49,7 @@ def one_lattice() -> types.SimpleNamespace:
         kernel.name: [POINTER if bits else INT for bits in kernel.arguments.values()]
         for kernel in program().kernels.values()
     }
-    native = llvm.Native(llvm.emit(program(), 1), signatures)
+    native = llvm.Native(str(llvm.module(program(), 1)), signatures)
     frozen = {id(getattr(tables, name)): TABLES[of] for name, of in
               (("TANH", "tanh"), ("EXP", "exp"), ("C", "c_table"), ("DA", "da_table"))}  # fmt: skip
 

@@ -347,6 +347,9 @@ def emit(program: dialect.Program, lanes: int) -> str:
     """The engine's kernels, and the two loops around them, as text."""
     kernels = program.kernels | dialect.parse(BEST).kernels
     made = module(dialect.Program(kernels, program.constants), lanes)
+    for kernel in made.functions:  # once each: to inline them into both loops takes longer, and gains nothing
+        kernel.linkage = "internal"
+        kernel.attributes.add("noinline")
     emit_loop(made, "learn", lanes, True)
     emit_loop(made, "classify", lanes, False)
     return str(made)
