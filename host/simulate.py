@@ -22,7 +22,7 @@ from host.runs.run import Learner, Run
 
 NAME = "host.simulate"
 # Images between two looks at Ctrl-C: some 20 to 200 ms.
-CHUNK = {"llvm": 200, "python": 5, "checked": 1, "float": 10}
+CHUNK = {"llvm": 200, "python": 5, "checked": 50, "float": 10}
 
 
 def make_learner(config: Config, engine: str) -> Learner:

@@ -5,7 +5,7 @@ What a lane ends with is what the lattice ends with alone, to the last bit: lane
 
 import ctypes
 import types
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,6 @@ LOOP = [POINTER] * len(llvm.ARRAYS) + [INT] * len(llvm.SIZES)
 STATE = ("h", "m", "w", "z", "rule")  # a Lattice's arrays
 
 
-def int32_words(n: int) -> np.ndarray:
-    """n 32-bit zeros for a Lattice whose kernels take NumPy arrays."""
-    return np.zeros(n, np.int32)
-
-
 @cache
 def program() -> dialect.Program:
     """The engine's kernels, read and checked."""
@@ -44,27 +39,30 @@ def compiled(width: int) -> llvm.Native:
 
 @cache
 def one_lattice() -> types.SimpleNamespace:
-    """The kernels, compiled, as the `kernels` of a Lattice whose arrays are NumPy's int32; pixels may be bytes."""
-    signatures = {
-        kernel.name: [POINTER if bits else INT for bits in kernel.arguments.values()]
-        for kernel in program().kernels.values()
-    }
-    native = llvm.Native(str(llvm.module(program(), 1)), signatures)
-    frozen = {id(getattr(tables, name)): TABLES[of] for name, of in
-              (("TANH", "tanh"), ("EXP", "exp"), ("C", "c_table"), ("DA", "da_table"))}  # fmt: skip
+    """The kernels, compiled, as the `kernels` of a Lattice; they take whatever has a buffer for an array."""
+    kernels = program().kernels.values()
+    native = llvm.Native(str(llvm.module(program(), 1)), {kernel.name: signature(kernel) for kernel in kernels})
 
-    def callable_with_arrays(name: str) -> Any:
-        function = native.functions[name]
+    def with_buffers(kernel: dialect.Kernel) -> Callable[..., None]:
+        function = native.functions[kernel.name]
 
-        def call(*arguments: Any) -> None:
-            # What is not an array of NumPy's already shares its memory with one for as long as the call lasts.
-            arrays = [x if isinstance(x, int) else np.asarray(frozen.get(id(x), x)) if not isinstance(x, bytes)
-                      else np.frombuffer(x, np.uint8) for x in arguments]  # fmt: skip
-            function(*[x if isinstance(x, int) else x.ctypes.data for x in arrays])
+        def call(*given: Any) -> None:
+            function(*addresses(kernel, given))
 
         return call
 
-    return types.SimpleNamespace(**{name: callable_with_arrays(name) for name in signatures})
+    return types.SimpleNamespace(**{kernel.name: with_buffers(kernel) for kernel in kernels})
+
+
+def signature(kernel: dialect.Kernel, word: type = INT) -> list[type]:
+    """The types of its arguments for ctypes."""
+    return [POINTER if bits else word for bits in kernel.arguments.values()]
+
+
+def addresses(kernel: dialect.Kernel, given: Sequence[Any]) -> list[int]:
+    """Arguments of a call as a compiled kernel takes them: of an array the address, good as long as the array lives."""
+    pairs = zip(given, kernel.arguments.values(), strict=True)
+    return [np.frombuffer(x, np.uint8).ctypes.data if bits else x for x, bits in pairs]
 
 
 class Lanes:
