@@ -199,16 +199,17 @@ def mode() -> Mode:
     signatures = {name: lanes.signature(kernel, ctypes.c_int64) + further for name, kernel in kernels.items()}
     native = llvm.Native(str(module), signatures, level=1)  # more takes longer, and the code is no faster
     record = np.zeros(SITES + 2 * len(sites), np.int64)
+    start = record.ctypes.data
 
     def reporting(kernel: dialect.Kernel) -> Callable[..., None]:
-        function, widths = native.functions[kernel.name], kernel.arguments.values()
+        function, widths = native.functions[kernel.name], tuple(kernel.arguments.values())
+        lengths_of = ctypes.c_int64 * len(widths)
 
         def call(*given: Any) -> None:
-            lengths = np.array([
-                8 * memoryview(x).nbytes // bits if bits else 0 for x, bits in zip(given, widths, strict=True)
-            ])  # fmt: skip
+            pairs = zip(given, widths, strict=True)
+            lengths = [8 * memoryview(x).nbytes // bits if bits else 0 for x, bits in pairs]
             record[FAULT] = 0
-            function(*lanes.addresses(kernel, given), record.ctypes.data, lengths.ctypes.data)
+            function(*lanes.addresses(given), start, lengths_of(*lengths))
             if record[FAULT]:
                 site = sites[record[FAULT] - 1]
                 raise OverflowError(f"{site} is {record[FAULT + 1]}, not {site.rule}")

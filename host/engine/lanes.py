@@ -5,6 +5,7 @@ What a lane ends with is what the lattice ends with alone, to the last bit: lane
 
 import ctypes
 import types
+from array import array
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
@@ -43,15 +44,15 @@ def one_lattice() -> types.SimpleNamespace:
     kernels = program().kernels.values()
     native = llvm.Native(str(llvm.module(program(), 1)), {kernel.name: signature(kernel) for kernel in kernels})
 
-    def with_buffers(kernel: dialect.Kernel) -> Callable[..., None]:
-        function = native.functions[kernel.name]
+    def with_buffers(name: str) -> Callable[..., None]:
+        function = native.functions[name]
 
         def call(*given: Any) -> None:
-            function(*addresses(kernel, given))
+            function(*addresses(given))
 
         return call
 
-    return types.SimpleNamespace(**{kernel.name: with_buffers(kernel) for kernel in kernels})
+    return types.SimpleNamespace(**{name: with_buffers(name) for name in native.functions})
 
 
 def signature(kernel: dialect.Kernel, word: type = INT) -> list[type]:
@@ -59,10 +60,13 @@ def signature(kernel: dialect.Kernel, word: type = INT) -> list[type]:
     return [POINTER if bits else word for bits in kernel.arguments.values()]
 
 
-def addresses(kernel: dialect.Kernel, given: Sequence[Any]) -> list[int]:
+def addresses(given: Sequence[Any]) -> list[int]:
     """Arguments of a call as a compiled kernel takes them: of an array the address, good as long as the array lives."""
-    pairs = zip(given, kernel.arguments.values(), strict=True)
-    return [np.frombuffer(x, np.uint8).ctypes.data if bits else x for x, bits in pairs]
+    return [
+        x if isinstance(x, int) else x.buffer_info()[0] if isinstance(x, array)  # the quickest way to it
+        else np.frombuffer(x, np.uint8).ctypes.data
+        for x in given
+    ]  # fmt: skip
 
 
 class Lanes:
