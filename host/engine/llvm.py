@@ -60,6 +60,7 @@ class Emitter:
         self.pointers: dict[str, ir.Argument] = {}
         self.mask: ir.Value | None = None  # the lanes that are here; None: all
         self.following: list[ir.Block] = []  # where `continue` goes
+        self.addressing = False  # within an index
         for (name, bits), argument in zip(arguments.items(), self.function.args, strict=True):
             if bits:
                 argument.add_attribute("noalias")
@@ -118,6 +119,8 @@ class Emitter:
         b = self.builder
         if operator is ast.FloorDiv:  # the checked domain: a dividend that is not negative, a divisor above 0
             return b.udiv(left, self.of_those_here(right, 1))
+        if self.addressing and operator in (ast.Add, ast.Sub, ast.Mult):
+            return {ast.Add: b.add, ast.Sub: b.sub, ast.Mult: b.mul}[operator](left, right, flags=("nsw",))
         return {ast.Add: b.add, ast.Sub: b.sub, ast.Mult: b.mul, ast.LShift: b.shl, ast.RShift: b.ashr,
                 ast.BitAnd: b.and_, ast.BitOr: b.or_, ast.BitXor: b.xor}[operator](left, right)  # fmt: skip
 
@@ -153,8 +156,13 @@ class Emitter:
         return self.builder.gep(self.pointers[name], [i])
 
     def index(self, node: ast.Subscript) -> ir.Value:
-        """Which element of a lane's array."""
-        return self.value(node.slice)
+        """Which element of a lane's array. What leads to it never wraps, as the checking mode shows; to know this lets
+        LLVM count in addresses.
+        """
+        self.addressing = True
+        found = self.value(node.slice)
+        self.addressing = False
+        return found
 
     def load(self, node: ast.Subscript) -> ir.Value:
         b, name = self.builder, dialect.array(node)
@@ -376,6 +384,12 @@ def machine() -> binding.TargetMachine:
     features = binding.get_host_cpu_features().flatten()
     target = binding.Target.from_default_triple()
     return target.create_target_machine(cpu=binding.get_host_cpu_name(), features=features, opt=3)
+
+
+def best_lanes() -> int:
+    """As many lattices as are trained fastest here in one call: as many as a vector register has words."""
+    features = binding.get_host_cpu_features()
+    return 16 if features.get("avx512f") else 8 if features.get("avx2") else 4
 
 
 class Native:
