@@ -16,7 +16,7 @@ from host.reference import oracle
 from host.runs.checkpoint import digest
 from host.runs.config import Config
 
-COMPILING = "compiling the kernels for this computer"  # a quarter of a second, so they are not kept on disk
+COMPILING = "compiling the kernels for this computer"  # said if it takes more than seconds
 
 
 def executor(name: str) -> dict[str, Any]:
