@@ -81,6 +81,27 @@ def test_cache_that_another_user_has_laid_out_is_not_trusted(nowhere: Path) -> N
             cache.cache_dir()
 
 
+# Compiled kernels
+
+
+def test_kernels_are_compiled_where_nothing_can_be_written(tmp_path: Path) -> None:
+    """No cache, no temporary file: a learner and the checking mode need no place on disk."""
+    nothing = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "SHORELINE_CACHE", "TMPDIR"), str(tmp_path / "file/missing"))
+    (tmp_path / "file").touch()
+    program = """
+from fixedpoint.lattice import Lattice
+from host.engine.learners import LaneLearner, executor
+LaneLearner(Lattice(2, 2, 3))
+for name in ("llvm", "checked"):
+    Lattice(2, 2, 3, **executor(name)).train(bytes(6), 1)
+"""
+    environment = {**os.environ, **nothing, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "timeout": 120}
+    done = subprocess.run([sys.executable, "-c", program], **options)  # type: ignore[call-overload]
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 # A user whom the machine does not know
 
 
