@@ -1,6 +1,7 @@
 """The checking mode, and what it shows: no intermediate value leaves 31 bits, in training or at the extremes."""
 
 import ast
+import inspect
 import sys
 from array import array
 from collections.abc import Callable, Iterator
@@ -32,10 +33,11 @@ from host import checked as command
 from host.data import dataset
 from host.engine import dialect
 from host.engine.checked import BOUND, checked_kernels, mode, ranges, report, reset, seen
-from host.engine.lanes import program
 from host.engine.learners import FixedLearner, executor
 from host.runs.config import PRESETS, SEGMENT, configure
 
+FUNCTIONS = [node for node in ast.parse(inspect.getsource(kernels)).body if isinstance(node, ast.FunctionDef)]
+CONSTANTS = dialect.parse(inspect.getsource(kernels)).constants
 presets = pytest.mark.parametrize("preset", PRESETS)
 FASTEST = ((32767, 14), (32767, 14), (32767, 14))  # rates of 2.0
 
@@ -144,7 +146,7 @@ def test_ranges_are_those_of_plain_python():
     Seen.notes.clear()
     chance = np.random.default_rng(1)
     images = [chance.integers(0, 256, 6 * 5, np.uint8).tobytes() for _ in range(3)]
-    for run in (SimpleNamespace(**{name: in_python(name) for name in program().kernels}), checked_kernels()):
+    for run in (SimpleNamespace(**{f.name: in_python(f.name) for f in FUNCTIONS}), checked_kernels()):
         lattice = Lattice(6, 3, 5, gain=2, kernels=run)
         lattice.set_rates(((20000, 14), (20000, 14), (20000, 14)))
         lattice.seed(3, PRESETS["article"].init)
@@ -164,13 +166,10 @@ def test_ranges_are_those_of_plain_python():
 
 def test_every_operation_and_every_load_of_every_kernel_is_watched():
     sites = {(site.kernel, site.line, ast.unparse(ast.parse(site.text))) for site in mode().sites}
-    with open(kernels.__file__) as file:
-        functions = [node for node in ast.parse(file.read()).body if isinstance(node, ast.FunctionDef)]
-    assert [function.name for function in functions] == list(program().kernels)
-    for function in functions:
+    for function in FUNCTIONS:
         for node in ast.walk(function):
             load = isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load)
-            if load or (isinstance(node, ast.BinOp) and dialect.fold(node, program().constants) is None):
+            if load or (isinstance(node, ast.BinOp) and dialect.fold(node, CONSTANTS) is None):
                 assert (function.name, node.lineno, ast.unparse(node)) in sites
 
 
@@ -244,7 +243,7 @@ def test_the_command_trains_and_prints_the_ranges(monkeypatch, capsys):
     assert command.main() == 0
     printed = capsys.readouterr().out
     assert "40 training steps, article, digest " in printed and "nothing left 31 bits" in printed
-    assert all(f"widest of {kernel}: line " in printed for kernel in program().kernels)
+    assert all(f"widest of {function.name}: line " in printed for function in FUNCTIONS)
 
 
 # --- what it shows: training
