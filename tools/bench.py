@@ -285,8 +285,9 @@ def executors(rounds: int, scale: float = 1.0) -> dict[str, Any]:
 
 def reference(config: Config, data: dataset.Dataset, steps: set[int]) -> dict[int, str]:
     """Digests of one lattice trained under LLVM, after these numbers of images."""
-    trainer = OnHost(LaneLearner(config.lattice()), data)
-    trainer.learner.set_rates(config, 0)
+    learner = LaneLearner(config.lattice())
+    learner.set_rates(config, 0)
+    trainer = OnHost(learner, data)
     return {step: trainer.train(step - trainer.step)[1] for step in sorted(steps)}
 
 
