@@ -62,6 +62,12 @@ def test_a_thousand_digits(rows: int, cols: int, lanes: int) -> None:
     compare(lanes, 1000, "llvm", rows=rows, cols=cols)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("rows, cols", [(28, 10), (28, 16), (12, 10)])
+def test_a_thousand_digits_of_the_golden_model(rows: int, cols: int) -> None:
+    compare(1, 1000, "python", rows=rows, cols=cols)
+
+
 def test_kernels_one_by_one_serve_a_lattice() -> None:
     digits = dataset.load()
     config = configure(digits, "critical", 1, 1)
