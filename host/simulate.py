@@ -22,7 +22,7 @@ from host.runs.run import Learner, Run
 
 NAME = "host.simulate"
 # Images between two looks at Ctrl-C: some 20 to 200 ms.
-CHUNK = {"numba": 100, "llvm": 100, "python": 5, "checked": 1, "float": 10}
+CHUNK = {"llvm": 200, "python": 5, "checked": 50, "float": 10}
 
 
 def make_learner(config: Config, engine: str) -> Learner:
@@ -37,7 +37,7 @@ def make_learner(config: Config, engine: str) -> Learner:
 
 def engine_of(args: argparse.Namespace, config: Config) -> str:
     """The engine that was asked for, or the usual one for this arithmetic."""
-    return args.engine or ("float" if config.arithmetic == "float" else "numba")
+    return args.engine or ("float" if config.arithmetic == "float" else "llvm")
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -75,8 +75,8 @@ def main() -> None:
     parser.option(
         "--engine",
         choices=tuple(CHUNK),
-        help="numba (fast, the default), llvm (our own compiler, faster), python (the golden model), checked"
-        " (python, watching every intermediate), float (the float64 oracle)",
+        help="llvm (compiled, the default), python (plain CPython: the golden model), checked (every intermediate value"
+        " is watched), float (the float64 oracle)",
     )
     args = parser.parse_args()
     (train if args.evaluate is None else evaluate)(args)

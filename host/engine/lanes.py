@@ -5,14 +5,15 @@ What a lane ends with is what the lattice ends with alone, to the last bit: lane
 
 import ctypes
 import types
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from fixedpoint.lattice import Lattice
-from host.engine import llvm
+from host.engine import dialect, llvm
 from host.engine.passes import LATTICE
 
 TABLES = {name: np.array(table) for name, table in LATTICE.tables.items()}
@@ -28,26 +29,42 @@ def compiled(width: int) -> llvm.Native:
 
 @cache
 def one_lattice() -> types.SimpleNamespace:
-    """The kernels, compiled, as the `kernels` of a Lattice whose arrays are NumPy's int32; pixels may be bytes."""
-    signatures = {
-        kernel.name: [POINTER if bits else INT for bits in kernel.arguments.values()]
-        for kernel in LATTICE.program.kernels.values()
-    }
-    native = llvm.Native(llvm.emit(LATTICE, 1), signatures)
-    frozen = {id(table): TABLES[name] for name, table in LATTICE.tables.items()}
+    """The kernels, compiled, as the `kernels` of a Lattice; they take whatever has a buffer for an array."""
+    program = LATTICE.program
+    signatures = {kernel.name: signature(kernel) for kernel in program.kernels.values()}
+    native = llvm.Native(str(llvm.module(program, 1)), signatures)
 
-    def callable_with_arrays(name: str) -> Any:
+    def with_buffers(name: str) -> Callable[..., None]:
         function = native.functions[name]
 
-        def call(*arguments: Any) -> None:
-            # What is not an array of NumPy's already shares its memory with one for as long as the call lasts.
-            arrays = [x if isinstance(x, int) else np.asarray(frozen.get(id(x), x)) if not isinstance(x, bytes)
-                      else np.frombuffer(x, np.uint8) for x in arguments]  # fmt: skip
-            function(*[x if isinstance(x, int) else x.ctypes.data for x in arrays])
+        def call(*given: Any) -> None:
+            function(*addresses(given))
 
         return call
 
-    return types.SimpleNamespace(**{name: callable_with_arrays(name) for name in signatures})
+    return types.SimpleNamespace(**{name: with_buffers(name) for name in native.functions})
+
+
+def signature(kernel: dialect.Kernel, word: type = INT) -> list[type]:
+    """The types of its arguments for ctypes."""
+    return [POINTER if bits else word for bits in kernel.arguments.values()]
+
+
+def addresses(given: Sequence[Any]) -> list[int]:
+    """Arguments of a call as a compiled kernel takes them: of an array the address, good as long as the array lives."""
+    return [
+        x if isinstance(x, int) else x.buffer_info()[0] if isinstance(x, array)  # the quickest way to it
+        else np.frombuffer(x, np.uint8).ctypes.data
+        for x in given
+    ]  # fmt: skip
+
+
+def aligned(shape: tuple[int, int]) -> np.ndarray:
+    """Zeros, int32, that begin with a cache line: a register's worth of them never lies in two."""
+    size = 4 * shape[0] * shape[1]
+    memory = np.zeros(size + 64, np.uint8)
+    begin = -memory.ctypes.data % 64
+    return memory[begin : begin + size].view(np.int32).reshape(shape)
 
 
 class Lanes:
@@ -65,7 +82,7 @@ class Lanes:
         self.width = next((width for width in llvm.LANES if width >= self.count), 0)
         if not self.width:
             raise ValueError(f"{self.count} lattices: choose at most {llvm.LANES[-1]}")
-        self.arrays = {name: np.zeros((len(getattr(self.shape, name)), self.width), np.int32) for name in LATTICE.state}
+        self.arrays = {name: aligned((len(getattr(self.shape, name)), self.width)) for name in LATTICE.state}
         self.steps = [0] * self.count
         for lane in range(self.width):  # those that are left over do as the first, and nobody looks
             self._put(lane, lattices[lane if lane < self.count else 0])

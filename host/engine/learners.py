@@ -1,6 +1,6 @@
 """Executors of the one engine text on the host, and Learners of a Run: the integer engine, and the float64 oracle.
 
-Executors are plain CPython (the golden model), Numba, and a checking CPython.
+Executors are plain CPython (the golden model), LLVM, and LLVM with every intermediate value checked.
 """
 
 from typing import Any
@@ -10,21 +10,23 @@ import numpy as np
 from fixedpoint.kernels import GRADIENT
 from fixedpoint.lattice import CELL, GAIN, Lattice
 from host.base.heartbeat import heartbeat
-from host.engine.fast import int32_words, numba_kernels
-from host.engine.lanes import Lanes, compiled
+from host.engine.checked import checked_kernels
+from host.engine.lanes import Lanes, compiled, one_lattice
 from host.reference import oracle
 from host.runs.checkpoint import digest
 from host.runs.config import Config
 
+COMPILING = "compiling the kernels for this computer"  # said if it takes more than seconds
+
 
 def executor(name: str) -> dict[str, Any]:
-    """Keyword arguments of a Lattice for the executor: numba, python or checked (see host.engine.checked)."""
-    if name == "numba":
-        return {"kernels": numba_kernels(), "words": int32_words}
+    """Keyword arguments of a Lattice for the executor: llvm, python or checked (see host.engine.checked)."""
+    if name == "llvm":
+        with heartbeat(lambda: COMPILING):
+            return {"kernels": one_lattice()}
     if name == "checked":
-        from host.engine.checked import checked_kernels  # parses the kernels, which takes its time
-
-        return {"kernels": checked_kernels()}
+        with heartbeat(lambda: COMPILING):
+            return {"kernels": checked_kernels()}
     return {}
 
 
@@ -63,7 +65,7 @@ class LaneLearner:
     """The integer engine compiled by LLVM, many images a call, as the Learner of a Run."""
 
     def __init__(self, lattice: Lattice):
-        with heartbeat(lambda: "compiling the kernels for this computer"):
+        with heartbeat(lambda: COMPILING):
             compiled(1)  # now, not while a run is timed
         self.lanes = Lanes([lattice])
 
