@@ -7,6 +7,7 @@ import ctypes
 import types
 from collections.abc import Sequence
 from functools import cache
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from fixedpoint import kernels, tables
 from fixedpoint.lattice import Lattice
+from host.base.heartbeat import heartbeat
 from host.engine import dialect, llvm
 
 TABLES = {
@@ -23,6 +25,10 @@ TABLES = {
 POINTER, INT = ctypes.c_void_p, ctypes.c_int32
 LOOP = [POINTER] * len(llvm.ARRAYS) + [INT] * len(llvm.SIZES)
 STATE = ("h", "m", "w", "z", "rule")  # a Lattice's arrays
+COMPILING = "compiling the kernels for this computer"  # a quarter of a second, so they are not kept on disk
+
+# What an image takes in so many lanes, in microseconds as measured with 512-bit registers; only the ratios count.
+MICROSECONDS = {1: 92, 4: 199, 8: 235, 16: 402}
 
 
 def int32_words(n: int) -> np.ndarray:
@@ -67,6 +73,16 @@ def one_lattice() -> types.SimpleNamespace:
     return types.SimpleNamespace(**{name: callable_with_arrays(name) for name in signatures})
 
 
+def groups(count: int, workers: int) -> list[int]:
+    """How many of `count` lattices are best trained side by side by each of so many processes, one group at a time."""
+
+    def duration(width: int) -> int:
+        return ceil(ceil(count / width) / workers) * MICROSECONDS[width]
+
+    number = ceil(count / min(MICROSECONDS, key=duration))
+    return [(count + i) // number for i in range(number)]
+
+
 class Lanes:
     """The states of `lattices`, which must be of one shape, side by side; the lattices themselves are left alone.
 
@@ -82,6 +98,8 @@ class Lanes:
         self.width = next((width for width in llvm.LANES if width >= self.count), 0)
         if not self.width:
             raise ValueError(f"{self.count} lattices: choose at most {llvm.LANES[-1]}")
+        with heartbeat(lambda: COMPILING):
+            self.functions = compiled(self.width).functions  # now, not while a run is timed
         self.arrays = {name: np.zeros((len(getattr(self.shape, name)), self.width), np.int32) for name in STATE}
         self.steps = [0] * self.count
         for lane in range(self.width):  # those that are left over do as the first, and nobody looks
@@ -111,13 +129,15 @@ class Lanes:
 
     def _run(self, name: str, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         s, n, width = self.shape, len(images), self.width
+        if labels.shape != (n, self.count):
+            raise ValueError(f"labels {labels.shape}: {self.count} lanes train together")
         pixels = np.zeros((n, s.rows * s.steps, width), np.uint8)
         pixels[:, :, : self.count] = images.reshape(n, self.count, -1).transpose(0, 2, 1)
         targets = np.zeros((n, width), np.int32)
         targets[:, : self.count] = labels
         found = np.zeros((n, width), np.int32)
         arrays = [*(self.arrays[x] for x in STATE), *TABLES.values(), pixels, targets, found]
-        compiled(width).functions[name](
+        self.functions[name](
             *[x.ctypes.data for x in arrays], n, s.rows, s.cols, s.cells, s.steps, s.inputs, s.scale, s.mantissa
         )
         return found[:, : self.count]
