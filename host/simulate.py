@@ -85,9 +85,7 @@ def train_several(args: argparse.Namespace) -> None:
     if args.engine not in (None, "llvm"):
         raise cli.UserError(f"--seeds trains in lanes, which --engine {args.engine} has not; leave one of the two out")
     members, run_dir = open_members(args, NAME, numbers(args.seeds))
-    workers = args.workers or cores()
-    sizes = groups(sum(not member.complete for member in members), workers)
-    ensemble = Ensemble(members, workers, sizes)
+    ensemble = Ensemble(members, args.workers or cores(), groups)
     ensemble.announce(run_dir, epochs_note(args, NAME))
     again = way_on(args, NAME, run_dir)
     worker = [sys.executable, "-m", "host.engine.worker"]

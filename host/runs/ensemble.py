@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -100,14 +100,15 @@ Said = tuple[Group, Report | None]
 class Ensemble:
     """Runs whose configurations differ in their seeds only."""
 
-    def __init__(self, members: Sequence[Member], workers: int, sizes: Sequence[int]):
-        """workers: processes at a time. sizes: of the groups into which those that are not complete are divided."""
+    def __init__(self, members: Sequence[Member], workers: int, divide: Callable[[int, int], Sequence[int]]):
+        """workers: processes at a time. divide: the sizes of the groups for so many runs and workers."""
         self.members, self.workers = members, workers
         self.config = members[0].config
         rest = sorted((member for member in members if not member.complete), key=lambda member: member.step)
+        sizes, whole = divide(len(rest), workers), len(divide(len(members), workers))
         ends = [sum(sizes[: number + 1]) for number in range(len(sizes))]
         self.waiting = [rest[end - size : end] for end, size in zip(ends, sizes, strict=True)]
-        self.at_once = min(workers, len(sizes)) / max(len(sizes), 1)  # which share of the runs is trained at a time
+        self.at_once = min(workers, whole) / whole  # which share of all runs is trained at a time
         self.groups: list[Group] = []  # that are under way, or were
         self.active = 0
         self.told = min(len(member.epochs) for member in members)

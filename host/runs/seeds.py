@@ -89,14 +89,16 @@ def open_members(args: argparse.Namespace, command: str, seeds: list[int]) -> tu
         run_dir = run_dir or unnamed(config, seeds)
     for seed in set(seeds) - there:
         RunDirectory.check_new(place(run_dir, seed))
-    members = []
-    for seed in seeds:
+    members = {}
+    for seed in sorted(
+        seeds, key=lambda seed: seed not in there
+    ):  # nothing begins if one of the others is not in order
         own = replace(config, seed=seed)
         directory = RunDirectory(place(run_dir, seed), own, seed in there, source)
         saved = directory.checkpoint(own)
-        members.append(Member(own, directory.path, *((saved.step, saved.epochs) if saved else ())))
+        members[seed] = Member(own, directory.path, *((saved.step, saved.epochs) if saved else ()))
         directory.close()
-    return members, run_dir
+    return [members[seed] for seed in seeds], run_dir
 
 
 def unnamed(config: Config, seeds: list[int]) -> Path:
