@@ -128,13 +128,13 @@ class Ensemble:
     def follow(self, command: Sequence[str], again: str, status: cli.Interrupt) -> None:
         """Train all to their end, with their progress and a line per epoch; on the first signal have all saved.
 
-        command: what starts a worker. again: the command that goes on. Raises UserError if a worker does not end well,
+        command: what starts a worker. again: the command that goes on. Raises UserError if a worker does not start or end well,
         after all others have saved; KeyboardInterrupt.
         """
         try:
             with report.Gauge() as gauge:
                 self._work(command, gauge, status)
-        except (KeyboardInterrupt, cli.UserError) as error:
+        except (KeyboardInterrupt, cli.UserError, OSError) as error:
             for group in self.groups:
                 group.stop()
             troubles = [str(error), *(group.trouble(stopped=True) for group in self.groups)]
@@ -184,7 +184,7 @@ class Ensemble:
         correct = sum(group.now.correct for group in self.groups)
         epoch = min(len(member.epochs) for member in self.members) + 1
         clock, steps = self.begun or (0, 0)
-        speed = (self.steps - steps) / (time.monotonic() - clock)
+        speed = (self.steps - steps) / max(time.monotonic() - clock, 1e-9)
         right = f"right {correct / images:.3f}  " if images else ""
         left = f"  {report.duration((self.total - self.steps) / speed)} left" if speed else ""
         return f"epoch {epoch}/{self.config.epochs}  {right}image {self.steps}/{self.total}  {speed:.0f}/s{left}"
