@@ -107,8 +107,8 @@ def main() -> None:
     parser.option(
         "--engine",
         choices=tuple(CHUNK),
-        help="llvm (compiled, the default), python (the golden model), checked (watching every intermediate value),"
-        " float (the float64 oracle)",
+        help="llvm (compiled, the default), python (plain CPython: the golden model), checked (every intermediate value"
+        " is watched), float (the float64 oracle)",
     )
     parser.option(
         "--seeds",

@@ -17,7 +17,7 @@ import pytest
 from fixedpoint.lattice import Lattice
 from host import simulate
 from host.base import cli
-from host.engine.learners import FixedLearner, LaneLearner
+from host.engine.learners import LaneLearner
 from host.runs.checkpoint import Checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,7 +80,7 @@ def dispositions() -> Iterator[None]:
 @pytest.fixture
 def strike(monkeypatch):
     """strike(number): this signal comes as soon as training has begun."""
-    train = FixedLearner.train
+    train = LaneLearner.train
     monkeypatch.setitem(simulate.CHUNK, "llvm", 8)
 
     def arm(number: int, times: int = 1) -> None:
@@ -89,7 +89,7 @@ def strike(monkeypatch):
                 signal.raise_signal(number)
             return train(self, *args)
 
-        monkeypatch.setattr(FixedLearner, "train", struck)
+        monkeypatch.setattr(LaneLearner, "train", struck)
 
     yield arm
 
@@ -131,7 +131,7 @@ def test_a_signal_after_the_last_saving_is_no_traceback():
 
 
 def test_a_second_signal_says_what_is_saved_and_what_is_not(answer, monkeypatch):
-    train, calls = FixedLearner.train, iter(range(1000))
+    train, calls = LaneLearner.train, iter(range(1000))
 
     def struck(self, *args):
         if next(calls) == 29:  # 200 images, an epoch's end, 32 images
@@ -140,7 +140,7 @@ def test_a_second_signal_says_what_is_saved_and_what_is_not(answer, monkeypatch)
         return train(self, *args)
 
     monkeypatch.setitem(simulate.CHUNK, "llvm", 8)
-    monkeypatch.setattr(FixedLearner, "train", struck)
+    monkeypatch.setattr(LaneLearner, "train", struck)
     code, _, err = answer(simulate.main, *SMALL, "--epochs", 2, "--run-dir", "r")
     assert code == 130
     way_on = "go on with: python -m host.simulate --run-dir r --resume"
@@ -149,7 +149,7 @@ def test_a_second_signal_says_what_is_saved_and_what_is_not(answer, monkeypatch)
 
 def test_a_run_that_fails_says_how_to_begin_again(answer, monkeypatch):
     """As when the simulated board's process is killed again and again."""
-    train, calls = FixedLearner.train, iter(range(1000))
+    train, calls = LaneLearner.train, iter(range(1000))
 
     def failing(self, *args):
         if next(calls) == 3:
@@ -157,7 +157,7 @@ def test_a_run_that_fails_says_how_to_begin_again(answer, monkeypatch):
         return train(self, *args)
 
     monkeypatch.setitem(simulate.CHUNK, "llvm", 8)
-    monkeypatch.setattr(FixedLearner, "train", failing)
+    monkeypatch.setattr(LaneLearner, "train", failing)
     err = answer(simulate.main, *SMALL, "--run-dir", "r")[2]
     way_on = "no checkpoint at step 24 yet; begin again with: python -m host.simulate --run-dir r --resume"
     assert err.endswith(f"{way_on}\nerror: the board is no more; see to it\n")

@@ -16,7 +16,7 @@ import pytest
 from host import simulate
 from host.base import cli
 from host.data import dataset
-from host.engine.learners import FixedLearner
+from host.engine.learners import LaneLearner
 from host.runs.checkpoint import Checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -301,14 +301,14 @@ def test_interrupt_saves_says_how_to_go_on_and_leaves(run, data, tmp_path, monke
     """Ctrl-C as the first chunk has been trained: in this process, so that the moment is known."""
     whole = run("--data", data, "--epochs", 2, "--run-dir", "whole", "--json")
     monkeypatch.setitem(simulate.CHUNK, "llvm", 8)
-    train = FixedLearner.train
+    train = LaneLearner.train
 
     def interrupted(self, *args):
         signal.raise_signal(signal.SIGINT)
         return train(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(FixedLearner, "train", interrupted)
+        patch.setattr(LaneLearner, "train", interrupted)
         code, out, err = run("--data", data, "--epochs", 2, "--run-dir", "r", "--json")
         assert (code, out) == (cli.EXIT_INTERRUPTED, "")
         go_on = "python -m host.simulate --run-dir r --resume --json\n"
@@ -322,7 +322,7 @@ def test_interrupt_saves_says_how_to_go_on_and_leaves(run, data, tmp_path, monke
 
 
 def test_second_interrupt_leaves_at_once_and_the_last_save_stays(run, data, tmp_path, monkeypatch):
-    train = FixedLearner.train
+    train = LaneLearner.train
 
     def interrupted_twice(self, *args):
         signal.raise_signal(signal.SIGINT)
@@ -330,7 +330,7 @@ def test_second_interrupt_leaves_at_once_and_the_last_save_stays(run, data, tmp_
         return train(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(FixedLearner, "train", interrupted_twice)
+        patch.setattr(LaneLearner, "train", interrupted_twice)
         assert run("--data", data, "--epochs", 1, "--run-dir", "r")[0] == cli.EXIT_INTERRUPTED
     assert not (tmp_path / "r/checkpoint.npz").exists()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
