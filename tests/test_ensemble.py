@@ -234,7 +234,7 @@ def test_stopped_and_killed_all_is_saved_and_the_whole_command_goes_on(tmp_path,
 @pytest.mark.parametrize(
     "ending, said",
     [
-        ("os.kill(os.getpid(), 9)", "a worker process was killed (signal 9; too little memory?)"),
+        ("os.write(1, b'{'); os.kill(os.getpid(), 9)", "a worker process was killed (signal 9; too little memory?)"),
         ("sys.stderr.write('error: no room'); sys.exit(2)", "no room"),
         ("raise OSError(5)", "a worker process ended with exit code 1: OSError: 5"),
         ("sys.exit(143)", "a worker process was ended by signal 15"),

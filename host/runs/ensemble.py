@@ -65,7 +65,8 @@ class Group:
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self.reports.put((self, Report(**json.loads(line))))
+            with contextlib.suppress(ValueError):  # half a line: the process was killed
+                self.reports.put((self, Report(**json.loads(line))))
         self.reports.put((self, None))
 
     def take(self, now: Report) -> None:
@@ -174,7 +175,7 @@ class Ensemble:
     @property
     def steps(self) -> int:
         """How many of them are made."""
-        under_way = {member.path: 0 for group in self.groups for member in group.members}
+        under_way = {member.path for group in self.groups for member in group.members}
         others = sum(member.step for member in self.members if member.path not in under_way)
         return others + sum(group.now.steps for group in self.groups)
 
