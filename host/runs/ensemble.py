@@ -129,8 +129,8 @@ class Ensemble:
     def follow(self, command: Sequence[str], again: str, status: cli.Interrupt) -> None:
         """Train all to their end, with their progress and a line per epoch; on the first signal have all saved.
 
-        command: what starts a worker. again: the command that goes on. Raises UserError if a worker does not start or end well,
-        after all others have saved; KeyboardInterrupt.
+        command: what starts a worker. again: the command that goes on. Raises UserError if a worker does not
+        start or end well, after all others have saved; KeyboardInterrupt.
         """
         try:
             with report.Gauge() as gauge:
@@ -162,8 +162,9 @@ class Ensemble:
                 else:
                     group.take(now)
                     self._tell_epochs()
-                    self.begun = self.begun or (time.monotonic(), self.steps)
-                    gauge.show(self.text, self.steps, self.total)
+                    clock = time.monotonic()
+                    self.begun = self.begun or (clock, self.steps)
+                    gauge.show(clock, self.text, self.steps, self.total)
             if status.requested:
                 raise KeyboardInterrupt
 

@@ -196,9 +196,8 @@ class Gauge:
     def __exit__(self, *exc: object) -> None:
         self.bar.close()
 
-    def show(self, text: Callable[[], str], at: int, of: int) -> None:
-        """Show the text, and how far it is, if it is time for that."""
-        clock = time.monotonic()
+    def show(self, clock: float, text: Callable[[], str], at: int, of: int) -> None:
+        """Show the text, and how far it is, if it is time for that. clock: what time.monotonic() says now."""
         if clock - self.told < (EVERY if self.bar.disable else REDRAW):
             return
         self.told = clock
@@ -230,7 +229,7 @@ class Meter(Gauge):
             self.done[phase] += at - ((before.tested or before.image) if before and same else 0)
             self.spent[phase] += clock - self.seen
         self.seen, self.before = clock, now
-        self.show(lambda: self.text(now), at, now.test_images if now.tested else now.images)
+        self.show(clock, lambda: self.text(now), at, now.test_images if now.tested else now.images)
 
     def text(self, now: Progress) -> str:
         """Progress in one line of less than 80 characters."""
