@@ -1,15 +1,15 @@
 """The checking mode over whole epochs: trains, and prints the range of every signal of the kernels.
 
-The kernels are compiled by Numba; see host.engine.checked for what is checked.
+See host.engine.checked for what is checked. `python -m host.simulate --engine checked` does the same with a run that
+can be resumed.
 """
 
 from tqdm import tqdm
 
 from host.base import cli
 from host.data import dataset
-from host.engine.checked import BITS, checked_kernels, report, reset
-from host.engine.lanes import int32_words
-from host.engine.learners import FixedLearner
+from host.engine.checked import BITS, report
+from host.engine.learners import FixedLearner, executor
 from host.runs.config import PRESETS, SEGMENT, configure, prepare
 
 
@@ -24,9 +24,8 @@ def main() -> int:
     data = dataset.load(args.data).limited(args.limit, 1)
     config = configure(data, args.preset, args.seed, args.epochs)
     data = prepare(data, config)
-    reset()
     with cli.held():
-        learner = FixedLearner(config.lattice(kernels=checked_kernels(compiled=True), words=int32_words))
+        learner = FixedLearner(config.lattice(**executor("checked")))
     with tqdm(total=config.total, unit="img") as bar:
         for epoch in range(config.epochs):
             order = config.order(epoch)

@@ -32,7 +32,7 @@ from host.runs.seeds import numbers, open_members
 
 NAME = "host.simulate"
 # Images between two looks at Ctrl-C: some 20 to 200 ms.
-CHUNK = {"llvm": 200, "python": 5, "checked": 1, "float": 10}
+CHUNK = {"llvm": 200, "python": 5, "checked": 50, "float": 10}
 ONE = cli.Case("a single run", lambda args: args.seeds is None, "add --seeds, or leave it out")
 
 

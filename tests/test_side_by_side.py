@@ -8,7 +8,7 @@ import pytest
 from fixedpoint.lattice import Lattice
 from host.data import dataset
 from host.engine import dialect, llvm
-from host.engine.lanes import Lanes, int32_words, one_lattice, program
+from host.engine.lanes import Lanes, one_lattice, program
 from host.engine.learners import executor
 from host.runs.config import PRESETS, Config, configure, prepare
 
@@ -65,7 +65,7 @@ def test_a_thousand_digits(rows: int, cols: int, lanes: int) -> None:
 def test_kernels_one_by_one_serve_a_lattice() -> None:
     digits = dataset.load()
     config = configure(digits, "critical", 1, 1)
-    mine = config.lattice(kernels=one_lattice(), words=int32_words)
+    mine = config.lattice(kernels=one_lattice())
     mine.set_rates(config.rates(0))
     theirs, _ = golden(config, digits, np.arange(10), "python")
     for image, label in zip(digits.train_images[:10], digits.train_labels.tolist(), strict=False):

@@ -5,7 +5,8 @@ What a lane ends with is what the lattice ends with alone, to the last bit: lane
 
 import ctypes
 import types
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Sequence
 from functools import cache
 from math import ceil
 from pathlib import Path
@@ -31,11 +32,6 @@ COMPILING = "compiling the kernels for this computer"  # a quarter of a second, 
 MICROSECONDS = {1: 92, 4: 199, 8: 235, 16: 402}
 
 
-def int32_words(n: int) -> np.ndarray:
-    """n 32-bit zeros for a Lattice whose kernels take NumPy arrays."""
-    return np.zeros(n, np.int32)
-
-
 @cache
 def program() -> dialect.Program:
     """The engine's kernels, read and checked."""
@@ -50,27 +46,41 @@ def compiled(width: int) -> llvm.Native:
 
 @cache
 def one_lattice() -> types.SimpleNamespace:
-    """The kernels, compiled, as the `kernels` of a Lattice whose arrays are NumPy's int32; pixels may be bytes."""
-    signatures = {
-        kernel.name: [POINTER if bits else INT for bits in kernel.arguments.values()]
-        for kernel in program().kernels.values()
-    }
-    native = llvm.Native(str(llvm.module(program(), 1)), signatures)
-    frozen = {id(getattr(tables, name)): TABLES[of] for name, of in
-              (("TANH", "tanh"), ("EXP", "exp"), ("C", "c_table"), ("DA", "da_table"))}  # fmt: skip
+    """The kernels, compiled, as the `kernels` of a Lattice; they take whatever has a buffer for an array."""
+    kernels = program().kernels.values()
+    native = llvm.Native(str(llvm.module(program(), 1)), {kernel.name: signature(kernel) for kernel in kernels})
 
-    def callable_with_arrays(name: str) -> Any:
+    def with_buffers(name: str) -> Callable[..., None]:
         function = native.functions[name]
 
-        def call(*arguments: Any) -> None:
-            # What is not an array of NumPy's already shares its memory with one for as long as the call lasts.
-            arrays = [x if isinstance(x, int) else np.asarray(frozen.get(id(x), x)) if not isinstance(x, bytes)
-                      else np.frombuffer(x, np.uint8) for x in arguments]  # fmt: skip
-            function(*[x if isinstance(x, int) else x.ctypes.data for x in arrays])
+        def call(*given: Any) -> None:
+            function(*addresses(given))
 
         return call
 
-    return types.SimpleNamespace(**{name: callable_with_arrays(name) for name in signatures})
+    return types.SimpleNamespace(**{name: with_buffers(name) for name in native.functions})
+
+
+def signature(kernel: dialect.Kernel, word: type = INT) -> list[type]:
+    """The types of its arguments for ctypes."""
+    return [POINTER if bits else word for bits in kernel.arguments.values()]
+
+
+def addresses(given: Sequence[Any]) -> list[int]:
+    """Arguments of a call as a compiled kernel takes them: of an array the address, good as long as the array lives."""
+    return [
+        x if isinstance(x, int) else x.buffer_info()[0] if isinstance(x, array)  # the quickest way to it
+        else np.frombuffer(x, np.uint8).ctypes.data
+        for x in given
+    ]  # fmt: skip
+
+
+def aligned(shape: tuple[int, int]) -> np.ndarray:
+    """Zeros, int32, that begin with a cache line: a register's worth of them never lies in two."""
+    size = 4 * shape[0] * shape[1]
+    memory = np.zeros(size + 64, np.uint8)
+    begin = -memory.ctypes.data % 64
+    return memory[begin : begin + size].view(np.int32).reshape(shape)
 
 
 def groups(count: int, workers: int) -> list[int]:
@@ -100,7 +110,7 @@ class Lanes:
             raise ValueError(f"{self.count} lattices: choose at most {llvm.LANES[-1]}")
         with heartbeat(lambda: COMPILING):
             self.functions = compiled(self.width).functions  # now, not while a run is timed
-        self.arrays = {name: np.zeros((len(getattr(self.shape, name)), self.width), np.int32) for name in STATE}
+        self.arrays = {name: aligned((len(getattr(self.shape, name)), self.width)) for name in STATE}
         self.steps = [0] * self.count
         for lane in range(self.width):  # those that are left over do as the first, and nobody looks
             self._put(lane, lattices[lane if lane < self.count else 0])

@@ -11,7 +11,8 @@ import numpy as np
 from fixedpoint.kernels import GRADIENT
 from fixedpoint.lattice import CELL, GAIN, Lattice
 from host.base.heartbeat import heartbeat
-from host.engine.lanes import COMPILING, Lanes, int32_words, one_lattice
+from host.engine.checked import checked_kernels
+from host.engine.lanes import COMPILING, Lanes, one_lattice
 from host.reference import oracle
 from host.runs.checkpoint import digest
 from host.runs.config import Config
@@ -21,11 +22,10 @@ def executor(name: str) -> dict[str, Any]:
     """Keyword arguments of a Lattice for the executor: llvm, python or checked (see host.engine.checked)."""
     if name == "llvm":
         with heartbeat(lambda: COMPILING):
-            return {"kernels": one_lattice(), "words": int32_words}
+            return {"kernels": one_lattice()}
     if name == "checked":
-        from host.engine.checked import checked_kernels  # parses the kernels, which takes its time
-
-        return {"kernels": checked_kernels()}
+        with heartbeat(lambda: COMPILING):
+            return {"kernels": checked_kernels()}
     return {}
 
 
