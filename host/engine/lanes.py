@@ -28,8 +28,8 @@ LOOP = [POINTER] * len(llvm.ARRAYS) + [INT] * len(llvm.SIZES)
 STATE = ("h", "m", "w", "z", "rule")  # a Lattice's arrays
 COMPILING = "compiling the kernels for this computer"  # a quarter of a second, so they are not kept on disk
 
-# What an image takes in so many lanes, in microseconds as measured with 512-bit registers; only the ratios count.
-MICROSECONDS = {1: 92, 4: 199, 8: 235, 16: 402}
+# What an image of each of so many lanes takes, in microseconds as measured with 512-bit registers; the ratios count.
+MICROSECONDS = {1: 77, 4: 194, 8: 234, 16: 391}
 
 
 @cache
