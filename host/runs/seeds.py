@@ -90,9 +90,7 @@ def open_members(args: argparse.Namespace, command: str, seeds: list[int]) -> tu
     for seed in set(seeds) - there:
         RunDirectory.check_new(place(run_dir, seed))
     members = {}
-    for seed in sorted(
-        seeds, key=lambda seed: seed not in there
-    ):  # nothing begins if one of the others is not in order
+    for seed in sorted(seeds, key=lambda seed: seed not in there):  # nothing begins before all that is there was opened
         own = replace(config, seed=seed)
         directory = RunDirectory(place(run_dir, seed), own, seed in there, source)
         saved = directory.checkpoint(own)
