@@ -112,3 +112,14 @@ def test_lattices_of_two_shapes_are_not_put_side_by_side() -> None:
         Lanes([Lattice(3, 3, 4), Lattice(3, 4, 4)])
     with pytest.raises(ValueError, match="at most 16"):
         Lanes([Lattice(2, 2, 2)] * 17)
+
+
+@pytest.mark.parametrize("features, lanes", [("avx512f avx2", 16), ("avx2", 8), ("neon", 4), ("", 4)])
+def test_best_lanes_fill_a_register(features: str, lanes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llvm.binding, "get_host_cpu_features", lambda: dict.fromkeys(features.split(), True))
+    assert llvm.best_lanes() == lanes in llvm.LANES
+
+
+def test_states_of_lanes_begin_with_a_cache_line() -> None:
+    side = Lanes([Lattice(3, 3, 4)] * 3)
+    assert {array.ctypes.data % 64 for array in side.arrays.values()} == {0}
