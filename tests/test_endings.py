@@ -191,9 +191,10 @@ def test_a_stdout_that_takes_no_result_is_a_one_line_error_after_the_run_is_save
     assert done.returncode == cli.EXIT_USER_ERROR
     assert_one_line(done.stderr.splitlines(keepends=True)[-1], "stdout does not take the result", "--resume")
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
-    assert Checkpoint.read(tmp_path / "r/checkpoint.npz").digest == Checkpoint.read(
-        finished / "done/checkpoint.npz"
-    ).digest
+    assert (
+        Checkpoint.read(tmp_path / "r/checkpoint.npz").digest
+        == Checkpoint.read(finished / "done/checkpoint.npz").digest
+    )
 
 
 @pytest.mark.parametrize("to", [">/dev/full", ">&-"], ids=["full", "closed"])

@@ -8,16 +8,22 @@ import types
 from array import array
 from collections.abc import Callable, Sequence
 from functools import cache
+from math import ceil
 from typing import Any
 
 import numpy as np
 
 from fixedpoint.lattice import Lattice
+from host.base.heartbeat import heartbeat
 from host.engine import dialect, llvm
 from host.engine.passes import LATTICE
 
 TABLES = {name: np.array(table) for name, table in LATTICE.tables.items()}
 POINTER, INT = ctypes.c_void_p, ctypes.c_int32
+COMPILING = "compiling the kernels for this computer"  # a quarter of a second, so they are not kept on disk
+
+# What an image of each of so many lanes takes, in microseconds as measured with 512-bit registers; the ratios count.
+MICROSECONDS = {1: 77, 4: 194, 8: 234, 16: 391}
 
 
 @cache
@@ -67,6 +73,17 @@ def aligned(shape: tuple[int, int]) -> np.ndarray:
     return memory[begin : begin + size].view(np.int32).reshape(shape)
 
 
+def groups(count: int, workers: int) -> list[int]:
+    """How many of `count` lattices are best trained side by side by each of so many processes, one group at a time."""
+
+    def duration(width: int) -> int:
+        return ceil(ceil(count / width) / workers) * MICROSECONDS[width]
+
+    widths = [width for width in MICROSECONDS if width <= llvm.best_lanes()]
+    number = ceil(count / min(widths, key=duration))
+    return [(count + i) // number for i in range(number)]
+
+
 class Lanes:
     """The states of `lattices`, which must be of one shape, side by side; the lattices themselves are left alone.
 
@@ -82,6 +99,8 @@ class Lanes:
         self.width = next((width for width in llvm.LANES if width >= self.count), 0)
         if not self.width:
             raise ValueError(f"{self.count} lattices: choose at most {llvm.LANES[-1]}")
+        with heartbeat(lambda: COMPILING):
+            self.functions = compiled(self.width).functions  # now, not while a run is timed
         self.arrays = {name: aligned((len(getattr(self.shape, name)), self.width)) for name in LATTICE.state}
         self.steps = [0] * self.count
         for lane in range(self.width):  # those that are left over do as the first, and nobody looks
@@ -111,6 +130,8 @@ class Lanes:
 
     def _run(self, name: str, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         s, n, width = self.shape, len(images), self.width
+        if labels.shape != (n, self.count):
+            raise ValueError(f"labels {labels.shape}: {self.count} lanes train together")
         pixels = np.zeros((n, s.rows * s.steps, width), np.uint8)
         pixels[:, :, : self.count] = images.reshape(n, self.count, -1).transpose(0, 2, 1)
         targets = np.zeros((n, width), np.int32)
@@ -118,7 +139,7 @@ class Lanes:
         found = np.zeros((n, width), np.int32)
         arrays = [*(self.arrays[x] for x in LATTICE.state), *TABLES.values(), pixels, targets, found]
         sizes = [size(s) for size in LATTICE.sizes.values()]
-        compiled(width).functions[name](*[x.ctypes.data for x in arrays], n, *sizes)
+        self.functions[name](*[x.ctypes.data for x in arrays], n, *sizes)
         return found[:, : self.count]
 
     def lattice(self, lane: int) -> Lattice:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from fixedpoint import lattice
-from fixedpoint.lattice import INIT_FIELDS, MAX_GAIN, MAX_ROWS, MAX_SCALE, RATE_SHIFTS, Lattice, Random
+from fixedpoint.lattice import INIT_FIELDS, MAX_GAIN, MAX_ROWS, MAX_SCALE, RATE_SHIFTS, Lattice
 from host.base.cli import UserError, within
 from host.data.dataset import Dataset
+from host.runs.order import shuffled
 
 SEGMENT = 500  # images between two changes of the learning rate
 PIXEL_BITS = (8, 4, 1)
@@ -143,12 +144,7 @@ class Config:
 
     def order(self, epoch: int) -> np.ndarray:
         """The order of the training images in an epoch (0, 1, ...): Fisher-Yates with the engine's own generator."""
-        random = Random(self.seed + (epoch + 1) * 7919)
-        order = list(range(self.images))
-        for i in range(self.images - 1, 0, -1):
-            k = ((random.draw() << 16 | random.draw()) * (i + 1)) >> 32
-            order[i], order[k] = order[k], order[i]
-        return np.array(order)
+        return shuffled(self.seed + (epoch + 1) * 7919, self.images)
 
     def lattice(self, **executor: Any) -> Lattice:
         """A seeded Lattice of this configuration. executor: `kernels` and `words` of Lattice."""
