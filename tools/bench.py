@@ -27,7 +27,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -45,6 +45,7 @@ from host.engine import llvm
 from host.engine.lanes import Lanes, compiled
 from host.engine.learners import FixedLearner, FloatLearner, LaneLearner
 from host.runs.config import PRESETS, Config, configure
+from tools.c.library import CompiledC
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = "llvm"
@@ -57,6 +58,7 @@ NUMBA = 1.95
 ROUND = {
     "llvm": 2000,
     **{f"llvm, {lanes} lattices": 800 for lanes in llvm.LANES[1:]},
+    "exported C, gcc -O3": 2000,
     "python": 20,
     "float oracle": 200,
     "MicroPython x64 bytecode": 30,
@@ -124,7 +126,7 @@ class Trainer(Protocol):
 class OnHost:
     """An executor in this process."""
 
-    learner: FixedLearner | FloatLearner | LaneLearner
+    learner: FixedLearner | FloatLearner | LaneLearner | CompiledC
     data: dataset.Dataset
     step: int = 0
     cpu: float = 0.0  # seconds of CPU time so far
@@ -229,6 +231,12 @@ def trainers(config: Config, data: dataset.Dataset, images: dict[str, int], stac
         name = f"llvm, {lattices} lattices"
         if name in images:
             found[name] = side_by_side(name, lattices)
+    if "exported C, gcc -O3" in images:
+        say("bench: getting exported C, gcc -O3 ready")
+        with suppress(cli.UserError):  # no C compiler
+            library = CompiledC(config.lattice())
+            library.set_rates(config.rates(0))
+            found["exported C, gcc -O3"] = OnHost(library, data)
     found["python"] = on_host("python", lambda: FixedLearner(config.lattice()))
     found["float oracle"] = on_host("float oracle", lambda: FloatLearner(config))
     for name, count in images.items():

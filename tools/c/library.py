@@ -1,4 +1,4 @@
-"""The exported C compiled for this computer, as an executor: what a user of it gets, beside LLVM and Numba."""
+"""The exported C compiled for this computer, as an executor: what a user of it gets, beside LLVM."""
 
 import ctypes
 
