@@ -32,7 +32,9 @@ def arrays(train: int = 100, test: int = 50, **options: float) -> dict[str, np.n
     return found
 
 
-def write_csv(path: Path, values: np.ndarray, labels: list, splits: list[str] | None = None, names: str = "xyz") -> Path:
+def write_csv(
+    path: Path, values: np.ndarray, labels: list, splits: list[str] | None = None, names: str = "xyz"
+) -> Path:
     """A .csv file of values (n, steps, channels); splits: of each sequence, None for no such column."""
     lines = [",".join(["sequence", "label", *(["split"] if splits else []), *names[: values.shape[2]]])]
     for i, (sequence, label) in enumerate(zip(values.tolist(), labels, strict=True)):

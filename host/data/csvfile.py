@@ -138,7 +138,7 @@ class _Table:
                 if name in seen:
                     raise self.wrong(f"sequence {shown(name)} goes on after another one", "keep its rows together")
                 if fixed[2] is not None and split not in ("train", "test"):
-                    raise self.wrong(f"split is {shown(split)!r}", "choose train or test")
+                    raise self.wrong(f"split is '{shown(split)}'", "choose train or test")
                 self.sequences.append(_Sequence(name, label, split, self.rows.line_num))
                 seen.add(name)
             last = self.sequences[-1]
@@ -166,7 +166,7 @@ class _Table:
             raise bad(self.path, f"its first line names no column {' and no '.join(missing)}", f"begin with {HEADER}")
         for name in header:
             if not (name.isprintable() and 1 <= len(name) <= 40 and header.count(name) == 1):
-                cause = f"the header names a column {shown(name)!r}"
+                cause = f"the header names a column '{shown(name)}'"
                 raise bad(self.path, cause, "name each one once, in 1 to 40 printable characters")
         fixed = [header.index(name) if name in header else None for name in ("sequence", "label", "split")]
         channels = [i for i in range(len(header)) if i not in fixed]
@@ -184,7 +184,7 @@ class _Table:
     def _number(self, column: int, text: str, header: list[str]) -> float:
         number = float(text) if NUMBER.fullmatch(text) else LARGEST
         if abs(number) >= LARGEST:
-            cause = f"{header[column]} is {shown(text)!r}"
+            cause = f"{header[column]} is '{shown(text)}'"
             raise self.wrong(cause, f"write a number such as 12 or -0.5, below {LARGEST:g}")
         return number
 
@@ -195,7 +195,7 @@ class _Table:
             label = sequence.label
             if not (pattern.fullmatch(label) and label.isprintable()):
                 way_out = "give all as whole numbers from 0, or all as names of 1 to 40 characters, first a letter"
-                raise self.wrong(f"label is {shown(label)!r}", way_out, sequence.line)
+                raise self.wrong(f"label is '{shown(label)}'", way_out, sequence.line)
             if pattern is WHOLE and int(label) >= MAX_CLASSES:
                 raise self.wrong(f"label is {label}", f"number the classes from 0 to {MAX_CLASSES - 1}", sequence.line)
         found = sorted({sequence.label for sequence in self.sequences})
