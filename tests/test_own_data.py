@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import tracemalloc
 import zipfile
 from fractions import Fraction
@@ -13,7 +14,7 @@ import pytest
 import waves
 from hypothesis import given
 from hypothesis import strategies as st
-from idx_files import many, refused
+from idx_files import ROOT, many, refused
 
 from host.base.cli import UserError
 from host.data.csvfile import scaled
@@ -104,6 +105,13 @@ def test_csv_rows_are_the_steps_of_sequences_and_whole_bytes_stay_as_they_are(tm
 )
 def test_csv_files_of_other_programs_are_the_same_data(tmp_path, other):
     assert load(written(tmp_path / "o.csv", other)).digest == load(written(tmp_path / "g.csv", GRID)).digest
+
+
+def test_table_in_the_readme_is_one(tmp_path):
+    (table,) = re.findall("```\n(sequence,.*?)```", (ROOT / "README.md").read_text(), re.S)
+    data = load(written(tmp_path / "r.csv", table))
+    assert data.train_images.shape == (2, 2, 3) and data.test_images.shape == (1, 2, 3)
+    assert (data.classes, data.channels) == (("run", "walk"), ("ax", "ay", "az")) and len(data.scaling) == 3
 
 
 def test_labels_that_are_names_become_classes_in_the_order_of_the_alphabet(tmp_path):
