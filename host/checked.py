@@ -16,7 +16,9 @@ from host.runs.config import PRESETS, SEGMENT, configure, prepare
 def main() -> int:
     parser = cli.Parser("python -m host.checked", __doc__)
     parser.add_argument("--preset", default="critical", choices=PRESETS, help="default: critical")
-    parser.add_argument("--data", help="directory with the four MNIST files (default: bundled digits)")
+    parser.add_argument(
+        "--data", help="directory with the four MNIST files, or own sequences, .npz or .csv (default: bundled digits)"
+    )
     parser.option("--limit", type=int, help="train on the first so many images (default: all)")
     parser.option("--epochs", type=int, default=1, help="default: 1")
     parser.option("--seed", lowest=0, default=1, help="default: 1")

@@ -91,7 +91,9 @@ def main() -> int:
     parser.option("--seeds", default=5, lowest=1, help="train seeds 1 to this one (default: 5)")
     parser.add_argument("--images", type=int, default=5000, help="train on the first so many images (default: 5000)")
     parser.add_argument("--test-images", type=int, help="test on the first so many images (default: all)")
-    parser.add_argument("--data", help="directory with the four MNIST files, plain or .gz (default: bundled digits)")
+    parser.add_argument(
+        "--data", help="directory with the four MNIST files, or own sequences, .npz or .csv (default: bundled digits)"
+    )
     parser.add_argument("--json", action="store_true", help="print the tables as one JSON object on stdout")
     args = parser.parse_args()
     data = dataset.load(args.data).limited(args.images, args.test_images, ("--images", "--test-images"))

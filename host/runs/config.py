@@ -288,10 +288,11 @@ def configure(
         raise UserError(f"there is no preset {preset}; choose one of {', '.join(PRESETS)}")
     chosen = PRESETS[preset]
     _, steps, width = data.train_images.shape
-    classes = int(max(data.train_labels.max(), data.test_labels.max())) + 1
+    classes = int(max(data.train_labels.max(), data.test_labels.max())) + 1  # fewer than data.classes with --limit
     rows = width if rows is None else rows
-    cols = max(classes, 10) if cols is None else cols
-    within("--rows", rows, 1, width, f"the images are {width} pixels wide")
+    cols = max(classes, len(data.classes)) if cols is None else cols
+    has = f"the sequences have {width} channels" if data.channels else f"the images are {width} pixels wide"
+    within("--rows", rows, 1, width, has)
     within("--cols", cols, classes, MAX_ROWS, f"one for each of {classes} classes at least")
     images = len(data.train_images)
     within("--epochs", epochs, 1, MAX_STEPS // images, f"a run has {MAX_STEPS} steps at most")

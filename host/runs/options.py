@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from host.base import cli
+from host.base.heartbeat import say
 from host.data import dataset
 from host.runs.checkpoint import CHECKPOINT, Checkpoint, damaged
 from host.runs.config import OPTIONS, PIXEL_BITS, PRESETS, Config, configure, prepare
@@ -32,7 +33,12 @@ def add_run_options(parser: cli.Parser, command: str) -> None:
     parser.option(
         "--rows", type=int, useless=training, help="lattice rows: the central pixels of each image row (default: all)"
     )
-    parser.option("--cols", type=int, useless=training, help="lattice columns, one per class at least (default: 10)")
+    parser.option(
+        "--cols",
+        type=int,
+        useless=training,
+        help="lattice columns, one per class at least (default: 10; for own sequences one per class)",
+    )
     parser.option(
         "--epochs",
         type=int,
@@ -51,8 +57,8 @@ def add_run_options(parser: cli.Parser, command: str) -> None:
     parser.option("--pixel-bits", type=int, choices=PIXEL_BITS, useless=training, help="bits per pixel (default: 8)")
     parser.option(
         "--data",
-        help="directory with the four MNIST files, plain or .gz (default: bundled digits;"
-        " python -m host.dataset --fetch DIR gets them)",
+        help="directory with the four MNIST files, plain or .gz (python -m host.dataset --fetch DIR gets them), or own"
+        " sequences, FILE.npz or FILE.csv (default: bundled digits)",
     )
     parser.option(
         "--run-dir", type=Path, useless=training, help="directory for this run (default: a new one under runs/)"
@@ -133,6 +139,9 @@ def open_run(
         if args.run_dir:
             RunDirectory.check_new(args.run_dir)
 
+    for note in data.notes:
+        say(note)
+
     def begin() -> RunDirectory:
         if args.run_dir is None:
             return RunDirectory.unnamed(config, place)
@@ -206,4 +215,6 @@ def open_checkpoint(args: argparse.Namespace) -> tuple[Checkpoint, Config, datas
             f" classes at most, and these have {steps} with {width} in {data.test_labels.max() + 1}; name the right"
             " ones with --data"
         )
+    for note in data.notes:
+        say(note)
     return saved, config, prepare(data, config)
