@@ -1,4 +1,4 @@
-"""The lattice and SnAP-1 in integers: eight kernels, one text for CPython, Numba, MicroPython and viper.
+"""The lattice and SnAP-1 in integers: eight kernels, one text for CPython, MicroPython, viper and LLVM.
 
 A cell is a record of CELL words in `m`; its time series is a row of `steps` words in `h`. One image is
 

@@ -1,22 +1,24 @@
 """The checking mode over whole epochs: trains, and prints the range of every signal of the kernels.
 
-The kernels are compiled by Numba; see host.engine.checked for what is checked.
+See host.engine.checked for what is checked. `python -m host.simulate --engine checked` does the same with a run that
+can be resumed.
 """
 
 from tqdm import tqdm
 
 from host.base import cli
 from host.data import dataset
-from host.engine.checked import BITS, checked_kernels, report, reset
-from host.engine.fast import int32_words
-from host.engine.learners import FixedLearner
+from host.engine.checked import BITS, report
+from host.engine.learners import FixedLearner, executor
 from host.runs.config import PRESETS, SEGMENT, configure, prepare
 
 
 def main() -> int:
     parser = cli.Parser("python -m host.checked", __doc__)
     parser.add_argument("--preset", default="critical", choices=PRESETS, help="default: critical")
-    parser.add_argument("--data", help="directory with the four MNIST files (default: bundled digits)")
+    parser.add_argument(
+        "--data", help="directory with the four MNIST files, or own sequences, .npz or .csv (default: bundled digits)"
+    )
     parser.option("--limit", type=int, help="train on the first so many images (default: all)")
     parser.option("--epochs", type=int, default=1, help="default: 1")
     parser.option("--seed", lowest=0, default=1, help="default: 1")
@@ -24,9 +26,8 @@ def main() -> int:
     data = dataset.load(args.data).limited(args.limit, 1)
     config = configure(data, args.preset, args.seed, args.epochs)
     data = prepare(data, config)
-    reset()
     with cli.held():
-        learner = FixedLearner(config.lattice(kernels=checked_kernels(compiled=True), words=int32_words))
+        learner = FixedLearner(config.lattice(**executor("checked")))
     with tqdm(total=config.total, unit="img") as bar:
         for epoch in range(config.epochs):
             order = config.order(epoch)

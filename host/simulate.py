@@ -9,20 +9,31 @@ The result is on stdout, all else on stderr. Examples:
   python -m host.simulate --run-dir runs/full --resume
   python -m host.simulate --evaluate runs/full/checkpoint.npz --data DIR
   python -m host.simulate --engine float                     the same run in the float64 oracle
+  python -m host.simulate --seeds 1-8                        eight runs, each as if alone, and their mean
+
+--seeds trains its runs side by side, in lanes of a processor's vectors. Each has a directory of its own, and goes on
+alone as well; they are runs/critical-1-1, runs/critical-2-1 ..., with --run-dir DIR DIR/seed-1, DIR/seed-2 ...; with
+a DIR that has {seed} in it, the seed takes its place. With --resume those that are not there yet begin.
 """
 
 import argparse
+import os
+import sys
 
 from host.base import cli
+from host.engine.lanes import groups
 from host.engine.learners import FixedLearner, FloatLearner, LaneLearner, executor
 from host.runs import report
 from host.runs.config import Config
-from host.runs.options import add_run_options, epochs_note, open_checkpoint, open_run, way_on
+from host.runs.ensemble import Ensemble
+from host.runs.options import EVALUATE, add_run_options, epochs_note, open_checkpoint, open_run, way_on
 from host.runs.run import Learner, Run
+from host.runs.seeds import numbers, open_members
 
 NAME = "host.simulate"
 # Images between two looks at Ctrl-C: some 20 to 200 ms.
-CHUNK = {"numba": 100, "llvm": 100, "python": 5, "checked": 1, "float": 10}
+CHUNK = {"llvm": 200, "python": 5, "checked": 50, "float": 10}
+ONE = cli.Case("a single run", lambda args: args.seeds is None, "add --seeds, or leave it out")
 
 
 def make_learner(config: Config, engine: str) -> Learner:
@@ -37,7 +48,7 @@ def make_learner(config: Config, engine: str) -> Learner:
 
 def engine_of(args: argparse.Namespace, config: Config) -> str:
     """The engine that was asked for, or the usual one for this arithmetic."""
-    return args.engine or ("float" if config.arithmetic == "float" else "numba")
+    return args.engine or ("float" if config.arithmetic == "float" else "llvm")
 
 
 def evaluate(args: argparse.Namespace) -> None:
@@ -69,17 +80,51 @@ def train(args: argparse.Namespace) -> None:
     report.show(f"Trained by {NAME} ({engine})", report.trained(run), args.json, again)
 
 
+def train_several(args: argparse.Namespace) -> None:
+    """Runs with different seeds, each from where it is to its end."""
+    if args.engine not in (None, "llvm"):
+        raise cli.UserError(f"--seeds trains in lanes, which --engine {args.engine} has not; leave one of the two out")
+    members, run_dir = open_members(args, NAME, numbers(args.seeds))
+    ensemble = Ensemble(members, args.workers or cores(), groups)
+    ensemble.announce(run_dir, epochs_note(args, NAME))
+    again = way_on(args, NAME, run_dir)
+    worker = [sys.executable, "-m", "host.engine.worker"]
+    if args.data:
+        worker += ["--data", os.path.abspath(args.data)]
+    with cli.Interrupt() as status:
+        ensemble.follow(worker, again, status)
+    report.show(f"{len(members)} runs trained by {NAME} (llvm)", ensemble.result(), args.json, again)
+
+
+def cores() -> int:
+    """How many processor cores there are for this process."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def main() -> None:
     parser = cli.Parser(f"python -m {NAME}", __doc__)
     add_run_options(parser, NAME)
     parser.option(
         "--engine",
         choices=tuple(CHUNK),
-        help="numba (fast, the default), llvm (our own compiler, faster), python (the golden model), checked"
-        " (python, watching every intermediate), float (the float64 oracle)",
+        help="llvm (compiled, the default), python (plain CPython: the golden model), checked (every intermediate value"
+        " is watched), float (the float64 oracle)",
+    )
+    parser.option(
+        "--seeds",
+        useless=(EVALUATE,),
+        help="train a run with each of these seeds (1-8, or 1,3,5-7), several side by side; mean, standard deviation"
+        " (sample) and range of their test accuracies are the result",
+    )
+    parser.option(
+        "--workers",
+        lowest=1,
+        highest=256,
+        useless=(EVALUATE, ONE),
+        help="with --seeds: how many processes, each training some of the runs (default: one per core)",
     )
     args = parser.parse_args()
-    (train if args.evaluate is None else evaluate)(args)
+    (evaluate if args.evaluate else train_several if args.seeds else train)(args)
 
 
 if __name__ == "__main__":

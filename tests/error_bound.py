@@ -12,7 +12,6 @@ enter as further places of origin. Products of two small errors that are not squ
 covered by SLACK. All else is local, and absolute values go all the way.
 """
 
-import numba
 import numpy as np
 
 Y, W, ETA = 2.0**-14, 2.0**-12, 2.0**-11  # LSBs; eta's is times 2**gain, and divided by 2**fine
@@ -50,7 +49,6 @@ def reading_error(c: Array, dc: float | Array, x: Array, dx: Array, e: Array, ls
     return leaky(c - dc, (c + dc) * (dx + heard * lsb / 2) + dc * np.abs(x - before(e))) + heard * lsb / 2
 
 
-@numba.njit(cache=True, fastmath=True)
 def outputs_error(c: Array, wl: Array, wt: Array, d: Array, local: Array, table: Array) -> tuple[Array, Array]:
     """Error of y, (rows, cols, steps), and of the difference of any two logits, (cols, cols).
 
@@ -62,71 +60,57 @@ def outputs_error(c: Array, wl: Array, wt: Array, d: Array, local: Array, table:
     error = np.zeros((rows, cols, steps))
     size = np.zeros((cols, rows * steps))
     carried = np.zeros((cols, steps, cols, rows * steps))
-    drive = np.zeros((cols, rows * steps))
-    own = np.zeros(steps)
     for i in range(rows):
         begin, end = i * steps, (i + 1) * steps
         for j in range(cols):
-            k_left = wl[i, j] if j else 0.0
-            k_top = wt[i, j] if i else 0.0
-            drive[:] = 0
+            k_left = c[i, j] * wl[i, j] if j else 0.0
+            k_top = c[i, j] * wt[i, j] if i else 0.0
+            here = carried[j, :, : j + 1, :end]
+            intake = k_left * carried[max(j - 1, 0), :, : j + 1, :end] + k_top * here
+            drive = np.zeros_like(here[0])
+            total = np.zeros(steps)
             for t in range(steps):
-                total = 0.0
-                for q in range(j + 1):
-                    left, here, v, what = carried[max(j - 1, 0), t, q], carried[j, t, q], drive[q], size[q]
-                    for s in range(end):
-                        v[s] += c[i, j] * (k_left * left[s] + k_top * here[s] - v[s])
-                        total += abs(v[s]) * what[s]
-                        here[s] = d[i, j, t] * v[s]
-                total *= SLACK
-                own[t] = d[i, j, t] * local[i, j, t] + table[i, j, t] + CURVATURE * (total + local[i, j, t]) ** 2
-                error[i, j, t] = d[i, j, t] * total + own[t]
+                drive *= 1 - c[i, j]
+                drive += intake[t]
+                total[t] = np.vdot(np.abs(drive), size[: j + 1, :end]) * SLACK
+                np.multiply(drive, d[i, j, t], out=here[t])
+            own = d[i, j] * local[i, j] + table[i, j] + CURVATURE * (total + local[i, j]) ** 2
+            error[i, j] = d[i, j] * total + own
             size[j, begin:end] = own
-            for t in range(steps):
-                carried[j, t, j, begin + t] = 1
-    logits = np.zeros((cols, cols, rows * steps))
-    for t in range(steps):
-        logits += carried[:, t]
-    difference = np.zeros((cols, cols))
-    for j in range(cols):
-        for k in range(cols):
-            difference[j, k] = SLACK * (np.abs(logits[j] - logits[k]) * size).sum()
+            carried[j, :, j, begin:end] = np.eye(steps)
+    logits = carried.sum(1)
+    difference = SLACK * np.array([(np.abs(logit - logits) * size).sum((1, 2)) for logit in logits])
     return error, difference
 
 
-@numba.njit(cache=True, fastmath=True)
 def messages_error(
     k_right: Array, k_below: Array, dk_right: Array, dk_below: Array, d: Array, dd: Array, lam: Array, d_delta: Array
 ) -> Array:
-    """Error of lam, as lam (rows + 1, cols + 1, steps) with the readouts as the last row; per time step.
+    """Error of lam, as lam (rows + 1, cols + 1, steps) with the readouts as the last row.
 
     size[p, q] is the error that originates in cell (p, q), carried[j, p, q] what it does, times that, to lam of the
-    cell in column j of this row (of the row below).
+    cell in column j of this row (of the row below); both for every time step.
     """
     rows, cols, steps = d.shape
     error = np.zeros(lam.shape)
-    for t in range(steps):
-        size = np.zeros((rows + 1, cols))
-        carried = np.zeros((cols + 1, rows + 1, cols))
-        for j in range(cols):
-            size[rows, j] = error[rows, j, t] = d_delta[j]
-            carried[j, rows, j] = 1
-        for i in range(rows - 1, -1, -1):
-            for j in range(cols - 1, -1, -1):
-                total = 0.0
-                for p in range(i, rows + 1):
-                    for q in range(j, cols):
-                        m = k_right[i, j] * carried[j + 1, p, q] + k_below[i, j] * carried[j, p, q]
-                        total += abs(m) * size[p, q]
-                        carried[j, p, q] = d[i, j, t] * m
-                right, below = lam[i, j + 1, t], lam[i + 1, j, t]
-                m = abs(k_right[i, j] * right + k_below[i, j] * below)
-                local = dk_right[i, j] * (abs(right) + error[i, j + 1, t]) + MESSAGE / 2
-                local += dk_below[i, j] * (abs(below) + error[i + 1, j, t])
-                own = d[i, j, t] * local + dd[i, j, t] * (m + total + local) + LAM / 2
-                error[i, j, t] = d[i, j, t] * total + own
-                size[i, j] = own
-                carried[j, i, j] = 1
+    size = np.zeros((rows + 1, cols, steps))
+    carried = np.zeros((cols + 1, rows + 1, cols, steps))
+    error[rows, :cols] = size[rows] = d_delta[:, None]
+    for j in range(cols):
+        carried[j, rows, j] = 1
+    for i in range(rows - 1, -1, -1):
+        for j in range(cols - 1, -1, -1):
+            m = k_right[i, j] * carried[j + 1, i:, j:] + k_below[i, j] * carried[j, i:, j:]
+            total = (np.abs(m) * size[i:, j:]).sum((0, 1))
+            carried[j, i:, j:] = d[i, j] * m
+            right, below = lam[i, j + 1], lam[i + 1, j]
+            m = np.abs(k_right[i, j] * right + k_below[i, j] * below)
+            local = dk_right[i, j] * (np.abs(right) + error[i, j + 1]) + MESSAGE / 2
+            local += dk_below[i, j] * (np.abs(below) + error[i + 1, j])
+            own = d[i, j] * local + dd[i, j] * (m + total + local) + LAM / 2
+            error[i, j] = d[i, j] * total + own
+            size[i, j] = own
+            carried[j, i, j] = 1
     return error
 
 

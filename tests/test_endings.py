@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fixedpoint.lattice import Lattice
 from host import simulate
 from host.base import cli
-from host.engine.learners import FixedLearner
+from host.engine.learners import LaneLearner
 from host.runs.checkpoint import Checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,8 +80,8 @@ def dispositions() -> Iterator[None]:
 @pytest.fixture
 def strike(monkeypatch):
     """strike(number): this signal comes as soon as training has begun."""
-    train = FixedLearner.train
-    monkeypatch.setitem(simulate.CHUNK, "numba", 8)
+    train = LaneLearner.train
+    monkeypatch.setitem(simulate.CHUNK, "llvm", 8)
 
     def arm(number: int, times: int = 1) -> None:
         def struck(self, *args):
@@ -88,7 +89,7 @@ def strike(monkeypatch):
                 signal.raise_signal(number)
             return train(self, *args)
 
-        monkeypatch.setattr(FixedLearner, "train", struck)
+        monkeypatch.setattr(LaneLearner, "train", struck)
 
     yield arm
 
@@ -130,7 +131,7 @@ def test_a_signal_after_the_last_saving_is_no_traceback():
 
 
 def test_a_second_signal_says_what_is_saved_and_what_is_not(answer, monkeypatch):
-    train, calls = FixedLearner.train, iter(range(1000))
+    train, calls = LaneLearner.train, iter(range(1000))
 
     def struck(self, *args):
         if next(calls) == 29:  # 200 images, an epoch's end, 32 images
@@ -138,8 +139,8 @@ def test_a_second_signal_says_what_is_saved_and_what_is_not(answer, monkeypatch)
             signal.raise_signal(signal.SIGINT)
         return train(self, *args)
 
-    monkeypatch.setitem(simulate.CHUNK, "numba", 8)
-    monkeypatch.setattr(FixedLearner, "train", struck)
+    monkeypatch.setitem(simulate.CHUNK, "llvm", 8)
+    monkeypatch.setattr(LaneLearner, "train", struck)
     code, _, err = answer(simulate.main, *SMALL, "--epochs", 2, "--run-dir", "r")
     assert code == 130
     way_on = "go on with: python -m host.simulate --run-dir r --resume"
@@ -148,15 +149,15 @@ def test_a_second_signal_says_what_is_saved_and_what_is_not(answer, monkeypatch)
 
 def test_a_run_that_fails_says_how_to_begin_again(answer, monkeypatch):
     """As when the simulated board's process is killed again and again."""
-    train, calls = FixedLearner.train, iter(range(1000))
+    train, calls = LaneLearner.train, iter(range(1000))
 
     def failing(self, *args):
         if next(calls) == 3:
             raise cli.UserError("the board is no more; see to it")
         return train(self, *args)
 
-    monkeypatch.setitem(simulate.CHUNK, "numba", 8)
-    monkeypatch.setattr(FixedLearner, "train", failing)
+    monkeypatch.setitem(simulate.CHUNK, "llvm", 8)
+    monkeypatch.setattr(LaneLearner, "train", failing)
     err = answer(simulate.main, *SMALL, "--run-dir", "r")[2]
     way_on = "no checkpoint at step 24 yet; begin again with: python -m host.simulate --run-dir r --resume"
     assert err.endswith(f"{way_on}\nerror: the board is no more; see to it\n")
@@ -190,9 +191,10 @@ def test_a_stdout_that_takes_no_result_is_a_one_line_error_after_the_run_is_save
     assert done.returncode == cli.EXIT_USER_ERROR
     assert_one_line(done.stderr.splitlines(keepends=True)[-1], "stdout does not take the result", "--resume")
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
-    assert Checkpoint.read(tmp_path / "r/checkpoint.npz").digest == Checkpoint.read(
-        finished / "done/checkpoint.npz"
-    ).digest
+    assert (
+        Checkpoint.read(tmp_path / "r/checkpoint.npz").digest
+        == Checkpoint.read(finished / "done/checkpoint.npz").digest
+    )
 
 
 @pytest.mark.parametrize("to", [">/dev/full", ">&-"], ids=["full", "closed"])
@@ -363,15 +365,15 @@ def test_checkpoint_with_json_too_deep_is_damaged(answer, tmp_path):
 
 
 def test_ctrl_c_in_a_compilers_callback_is_not_swallowed(answer, monkeypatch):
-    """Numba's and LLVM's callbacks drop an exception that is raised in them: the run would go on to its end."""
+    """A compiler's callbacks drop an exception that is raised in them: the run would go on to its end."""
 
-    def compiling(name: str) -> dict:
+    def compiling(lattice: Lattice) -> LaneLearner:
         ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.SIGINT))()
-        return {}
+        return LaneLearner(lattice)
 
     lost: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", lost.append)
-    monkeypatch.setattr(simulate, "executor", compiling)
+    monkeypatch.setattr(simulate, "LaneLearner", compiling)
     code, out, err = answer(simulate.main, "--limit", 5, "--test-limit", 5, "--epochs", 1, "--rows", 4)
     assert (code, out) == (130, "") and err.splitlines()[-1] == "interrupted"
     assert lost == []

@@ -9,18 +9,14 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
-import numba
 import pytest
 
-from fixedpoint import kernels
 from host.base import cache
 from host.base.cli import UserError
 from host.board import micropythons
-from host.engine import fast
 
 ROOT = Path(__file__).resolve().parent.parent
 STRANGER = 12345
@@ -85,42 +81,25 @@ def test_cache_that_another_user_has_laid_out_is_not_trusted(nowhere: Path) -> N
             cache.cache_dir()
 
 
-# Numba's cache
+# Compiled kernels
 
 
-def test_kernels_are_compiled_without_a_cache_where_none_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What Numba raises there is a RuntimeError; a full disk gives an OSError."""
-    asked = []
-
-    def njit(function: Callable, locals: dict, cache: bool) -> Callable:
-        asked.append(cache)
-        if cache:
-            raise RuntimeError("cannot cache function 'derive': no locator available")
-        return function
-
-    class Lattice:
-        def __init__(self, *args: object, **keywords: object) -> None: ...
-        def train(self, *args: object) -> None: ...
-
-    monkeypatch.setattr(numba, "njit", njit)
-    monkeypatch.setattr(fast, "Lattice", Lattice)
-    run = fast.numba_kernels.__wrapped__()
-    assert asked == [True] + [False] * len(fast.KERNELS) and run.backward
-
-
-def test_numbas_cache_of_a_read_only_checkout_is_where_the_others_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
-    monkeypatch.setattr(fast, "_compile", lambda cached: SimpleNamespace(cached=cached))
-    fast.numba_kernels.__wrapped__()
-    assert numba.config.CACHE_DIR == "", "beside the kernels"
-    beside = Path(kernels.__file__).parent
-    access = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: not Path(path).is_relative_to(beside) and access(path, mode))
-    fast.numba_kernels.__wrapped__()
-    assert str(tmp_path / "shoreline/numba") == numba.config.CACHE_DIR
+def test_kernels_are_compiled_where_nothing_can_be_written(tmp_path: Path) -> None:
+    """No cache, no temporary file: a learner and the checking mode need no place on disk."""
+    nothing = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "SHORELINE_CACHE", "TMPDIR"), str(tmp_path / "file/missing"))
+    (tmp_path / "file").touch()
+    program = """
+from fixedpoint.lattice import Lattice
+from host.engine.learners import LaneLearner, executor
+LaneLearner(Lattice(2, 2, 3))
+for name in ("llvm", "checked"):
+    Lattice(2, 2, 3, **executor(name)).train(bytes(6), 1)
+"""
+    environment = {**os.environ, **nothing, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+    options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "timeout": 120}
+    done = subprocess.run([sys.executable, "-c", program], **options)  # type: ignore[call-overload]
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 # A user whom the machine does not know
@@ -132,7 +111,7 @@ def stranger() -> dict:
     if not hasattr(os, "getuid") or os.getuid() != 0:
         pytest.skip("only root can become another user")
     options = {"user": STRANGER, "group": STRANGER, "extra_groups": []}
-    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import numba, host.base.cli"
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import llvmlite, host.base.cli"
     try:
         subprocess.run([sys.executable, "-c", program], capture_output=True, cwd="/", check=True, **options)
     except (OSError, subprocess.CalledProcessError):

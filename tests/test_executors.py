@@ -49,11 +49,11 @@ def test_stepping_all_cells_together_gives_the_same_bits_on_digits(preset):
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize(("rows", "cols", "images"), [(28, 10, 50), (28, 13, 20), (9, 10, 50)])
-def test_numba_and_python_agree_in_every_word_after_every_image(preset, rows, cols, images):
+def test_llvm_and_python_agree_in_every_word_after_every_image(preset, rows, cols, images):
     data = dataset.load()
     config = configure(data, preset, 1, 1, rows, cols)
     data = prepare(data, config)
-    lattices = [config.lattice(**executor(name)) for name in ("python", "numba")]
+    lattices = [config.lattice(**executor(name)) for name in ("python", "llvm")]
     for image, label in zip(data.train_images[:images], data.train_labels.tolist(), strict=False):
         for lattice in lattices:
             lattice.set_rates(config.rates(0))
@@ -65,8 +65,8 @@ def test_numba_and_python_agree_in_every_word_after_every_image(preset, rows, co
 @pytest.mark.parametrize(
     ("rows", "cols", "steps"), [(1, 1, 1), (1, 1, 28), (1, 5, 28), (5, 1, 28), (64, 64, 28), (3, 2, 1023)]
 )
-def test_all_sizes_train_alike_under_python_and_numba(rows, cols, steps):
-    lattices = [noise_lattice(rows, cols, steps, 0, 5, **executor(name)) for name in ("python", "numba")]
+def test_all_sizes_train_alike_under_python_and_llvm(rows, cols, steps):
+    lattices = [noise_lattice(rows, cols, steps, 0, 5, **executor(name)) for name in ("python", "llvm")]
     before = lattices[0].w.tolist()
     pixels = np.random.default_rng(6).integers(0, 256, rows * steps, np.uint8).tobytes()
     wrong = (lattices[0].predict(pixels) + 1) % cols

@@ -17,7 +17,7 @@ from host.base.cli import UserError
 from host.board import micropythons
 from host.data import dataset
 from host.engine.lanes import Lanes
-from host.engine.passes import LATTICE
+from host.engine.passes import SNAP1
 from host.runs.checkpoint import CHECKPOINT, Checkpoint, digest
 from host.runs.config import SEGMENT, Config, configure, prepare
 from tools.c import model, thumb
@@ -75,7 +75,7 @@ def golden(lattice: Lattice, data: dataset.Dataset, count: int) -> list[str]:
 
 def built(lattice: Lattice, directory: Path, *argv: str) -> Path:
     """main.c of this model, compiled by a command."""
-    for name, text in model.files(lattice, LATTICE, "a test").items():
+    for name, text in model.files(lattice, SNAP1, "a test").items():
         (directory / name).write_text(text)
     target = directory / "program"
     argv = (*argv, "-o", str(target), str(directory / "main.c"), str(directory / "shoreline.c"))
@@ -125,7 +125,7 @@ def test_nothing_is_undefined_where_everything_saturates(compiler: str, preset: 
 def test_arithmetic_is_modulo_two_to_the_32nd(tmp_path: Path) -> None:
     """wrap() and asr() at the ends of their ranges, where C leaves the plain operators to the compiler."""
     config, _ = digits(1, 10)
-    for name, text in model.files(config.lattice(), LATTICE, "a test").items():
+    for name, text in model.files(config.lattice(), SNAP1, "a test").items():
         (tmp_path / name).write_text(text)
     values = [-(2**31), -(2**31) + 1, -65537, -1, 0, 1, 65536, 2**31 - 1]
     (tmp_path / "ends.c").write_text(
@@ -154,7 +154,7 @@ def test_thumb_1_gives_the_same_bits(rows: int, cols: int, tmp_path: Path) -> No
     """An RP2040's code, without a library."""
     needed("arm-none-eabi-gcc", "gcc-arm-none-eabi")
     config, data = digits(rows, cols)
-    program = thumb.build(started(config), LATTICE, tmp_path)
+    program = thumb.build(started(config), SNAP1, tmp_path)
     code, lines, errors = outcome([*emulator(), program], records(data, 4))
     assert (code, errors) == (0, "")
     assert lines[-1] == golden(started(config), data, 4)[-1].split()[-1]
@@ -200,7 +200,7 @@ def test_a_thousand_digits(rows: int, cols: int, preset: str, tmp_path: Path) ->
     needed("arm-none-eabi-gcc", "gcc-arm-none-eabi")
     alone = Lanes([started(config)])
     alone.learn(data.train_images[:1000, None], data.train_labels[:1000, None])
-    program = thumb.build(started(config), LATTICE, tmp_path)
+    program = thumb.build(started(config), SNAP1, tmp_path)
     assert outcome([*emulator(), program], records(data, 1000))[1][-1] == f"{alone.lattice(0).digest():08x}"
 
 

@@ -42,7 +42,7 @@ class Comparison:
 def compare(preset: str, seed: int, trained: bool) -> Comparison:
     data = dataset.load()
     config = configure(data, preset, seed, 1)
-    learner = FixedLearner(config.lattice(**executor("numba")))
+    learner = FixedLearner(config.lattice(**executor("llvm")))
     for start in range(0, TRAINED if trained else 0, SEGMENT):
         which = config.order(0)[start : start + SEGMENT]
         learner.set_rates(config, start)

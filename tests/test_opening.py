@@ -98,8 +98,6 @@ def test_a_board_that_still_works_on_the_open_of_a_host_before_is_waited_for() -
     assert 9.0 <= line.now < 9.2
 
 
-
-
 SLOW = """
 import time
 from fixedpoint import lattice

@@ -185,7 +185,7 @@ def test_resume_needs_the_run_directory_only(answer, stopped, options):
 
 
 def test_options_that_say_the_same_again_are_welcome(answer, stopped):
-    options = (*SMALL, "--epochs", 2, "--seed", 5, "--preset", "critical", "--pixel-bits", 8, "--engine", "numba")
+    options = (*SMALL, "--epochs", 2, "--seed", 5, "--preset", "critical", "--pixel-bits", 8, "--engine", "llvm")
     whole = stopped(*options)
     code, out, _ = answer(simulate.main, *options, "--run-dir", "r", "--resume", "--json")
     assert code == 0 and json.loads(out)["digest"] == whole["digest"]

@@ -52,7 +52,7 @@ def assert_same(out: str, as_json: str) -> dict:
     return result
 
 
-@pytest.mark.parametrize("engine", ["numba", "float"])
+@pytest.mark.parametrize("engine", ["llvm", "float"])
 def test_the_result_of_a_run_is_all_there_is_on_stdout(answer, engine):
     options = (*SMALL, "--epochs", 1, "--engine", engine)
     code, out, err = answer(simulate.main, *options)
@@ -169,7 +169,7 @@ def test_durations_are_for_people(seconds, said):
 
 def test_off_a_terminal_progress_is_plain_lines(answer, monkeypatch):
     monkeypatch.setattr(report, "EVERY", 0.0)
-    monkeypatch.setitem(simulate.CHUNK, "numba", 4)
+    monkeypatch.setitem(simulate.CHUNK, "llvm", 4)
     code, _, err = answer(simulate.main, *SMALL, "--epochs", 2)
     lines = err.splitlines()
     assert code == 0 and "\r" not in err and "\x1b" not in err
@@ -212,7 +212,7 @@ def test_on_a_terminal_of_80_columns_the_bar_shows_the_running_accuracy(tmp_path
         "import sys, fcntl, termios, struct\n"
         "fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))\n"
         "from host import simulate\nfrom host.base import cli\nfrom host.runs import report\n"
-        "report.REDRAW = 0\nsimulate.CHUNK['numba'] = 4\ncli.run(simulate.main)\n"
+        "report.REDRAW = 0\nsimulate.CHUNK['llvm'] = 4\ncli.run(simulate.main)\n"
     )
     master, slave = pty.openpty()
     argv = [sys.executable, "-c", code, *map(str, SMALL), "--epochs", "2", "--run-dir", "r"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fixedpoint import kernels
 from fixedpoint.network import Random
 from host.engine.checked import checked_kernels
-from host.engine.fast import numba_kernels
+from host.engine.lanes import one_lattice
 from host.runs.config import PRESETS
 
 
@@ -31,7 +31,7 @@ class Published:
         return int(x[0]) >> 16
 
 
-@pytest.mark.parametrize("run", [kernels, numba_kernels(), checked_kernels()], ids=["python", "numba", "checked"])
+@pytest.mark.parametrize("run", [kernels, one_lattice(), checked_kernels()], ids=["python", "llvm", "checked"])
 @given(st.integers(0, 2**32 - 1), st.lists(st.integers(1, 40), min_size=1, max_size=5))
 def test_draws_are_those_of_the_published_generator(run: ModuleType, seed: int, terms: list[int]) -> None:
     found, wanted = Random(seed, run), Published(seed)

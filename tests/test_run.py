@@ -28,11 +28,11 @@ ROOT = Path(__file__).resolve().parent.parent
 many = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def learner(config: Config = CONFIG, engine: str = "numba") -> Learner:
+def learner(config: Config = CONFIG, engine: str = "llvm") -> Learner:
     return FloatLearner(config) if config.arithmetic == "float" else FixedLearner(config.lattice(**executor(engine)))
 
 
-def opened(path: Path, engine: str = "numba", config: Config = CONFIG, interval: float = 1e9) -> Run:
+def opened(path: Path, engine: str = "llvm", config: Config = CONFIG, interval: float = 1e9) -> Run:
     """The run in a directory: a new one, or resumed."""
     resume = (path / "config.json").exists()
     run = Run(config, DATA, learner(config, engine), RunDirectory(path, config, resume), interval)
@@ -115,7 +115,7 @@ def test_progress_never_passes_over_an_epoch(tmp_path):
     assert sorted(set(seen)) == [(epoch, image) for epoch in (1, 2, 3) for image in (10, 20, 23)]
 
 
-@pytest.mark.parametrize("engine", ["python", "numba"])
+@pytest.mark.parametrize("engine", ["python", "llvm"])
 @pytest.mark.parametrize("chunk", [1, 5, 1000])
 def test_result_depends_neither_on_the_engine_nor_on_the_chunk(tmp_path, engine, chunk):
     assert_as_expected(finish(opened(tmp_path / "run", engine), chunk))
@@ -132,7 +132,7 @@ def test_digest_is_that_of_the_lattice():
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 12), st.integers(1, 9), st.booleans(), st.sampled_from(["numba", "python"]))),
+    st.lists(st.tuples(st.integers(0, 12), st.integers(1, 9), st.booleans(), st.sampled_from(["llvm", "python"]))),
 )
 @many
 def test_stopped_and_killed_anywhere_under_either_engine(fresh, stops):

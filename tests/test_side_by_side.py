@@ -10,7 +10,7 @@ from host.data import dataset
 from host.engine import dialect, llvm
 from host.engine.lanes import Lanes, one_lattice
 from host.engine.learners import executor
-from host.engine.passes import LATTICE
+from host.engine.passes import SNAP1
 from host.runs.config import PRESETS, Config, configure, prepare
 
 
@@ -47,7 +47,7 @@ def compare(lanes: int, images: int, name: str, preset: str = "critical", rows: 
 @pytest.mark.parametrize("lanes", [1, 3, 4, 8, 16])
 def test_every_lane_is_the_lattice_alone(lanes: int, preset: str) -> None:
     """Three of four lanes, too; with `article`, cells that hear nothing in some lanes only."""
-    compare(lanes, 60, "numba", preset)
+    compare(lanes, 60, "llvm", preset)
 
 
 @pytest.mark.parametrize("rows, cols", [(9, 13), (28, 10), (1, 10)])
@@ -60,13 +60,19 @@ def test_every_size_is_the_golden_models(rows: int, cols: int, lanes: int) -> No
 @pytest.mark.parametrize("rows, cols", [(28, 10), (28, 16), (12, 10)])
 @pytest.mark.parametrize("lanes", [1, 4, 8, 16])
 def test_a_thousand_digits(rows: int, cols: int, lanes: int) -> None:
-    compare(lanes, 1000, "numba", rows=rows, cols=cols)
+    compare(lanes, 1000, "llvm", rows=rows, cols=cols)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows, cols", [(28, 10), (28, 16), (12, 10)])
+def test_a_thousand_digits_of_the_golden_model(rows: int, cols: int) -> None:
+    compare(1, 1000, "python", rows=rows, cols=cols)
 
 
 def test_kernels_one_by_one_serve_a_lattice() -> None:
     digits = dataset.load()
     config = configure(digits, "critical", 1, 1)
-    mine = config.lattice(kernels=one_lattice(), words=lambda n: np.zeros(n, np.int32))
+    mine = config.lattice(kernels=one_lattice())
     mine.set_rates(config.rates(0))
     theirs, _ = golden(config, digits, np.arange(10), "python")
     for image, label in zip(digits.train_images[:10], digits.train_labels.tolist(), strict=False):
@@ -77,7 +83,7 @@ def test_kernels_one_by_one_serve_a_lattice() -> None:
 
 
 def test_what_differs_from_lane_to_lane_is_known() -> None:
-    varying = {name: kernel.varying for name, kernel in LATTICE.program.kernels.items()}
+    varying = {name: kernel.varying for name, kernel in SNAP1.program.kernels.items()}
     assert varying["feed"] == set() and varying["draw"] == {"high", "low", "total"}
     wired = {"p", "q", "gain", "left", "top", "own", "right", "below", "steps"}
     assert not wired & (varying["forward"] | varying["backward"])
@@ -113,3 +119,14 @@ def test_lattices_of_two_shapes_are_not_put_side_by_side() -> None:
         Lanes([Lattice(3, 3, 4), Lattice(3, 4, 4)])
     with pytest.raises(ValueError, match="at most 16"):
         Lanes([Lattice(2, 2, 2)] * 17)
+
+
+@pytest.mark.parametrize("features, lanes", [("avx512f avx2", 16), ("avx2", 8), ("neon", 4), ("", 4)])
+def test_best_lanes_fill_a_register(features: str, lanes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llvm.binding, "get_host_cpu_features", lambda: dict.fromkeys(features.split(), True))
+    assert llvm.best_lanes() == lanes in llvm.LANES
+
+
+def test_states_of_lanes_begin_with_a_cache_line() -> None:
+    side = Lanes([Lattice(3, 3, 4)] * 3)
+    assert {array.ctypes.data % 64 for array in side.arrays.values()} == {0}

@@ -16,7 +16,7 @@ import pytest
 from host import simulate
 from host.base import cli
 from host.data import dataset
-from host.engine.learners import FixedLearner
+from host.engine.learners import LaneLearner
 from host.runs.checkpoint import Checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -109,7 +109,7 @@ def test_result_is_one_json_object(run, data, tmp_path):
 def test_before_a_run_one_line_says_what_it_will_be(run, data):
     code, _, err = run("--data", data, "--epochs", 1, "--run-dir", "r")
     assert code == 0
-    assert err.splitlines()[:2] == ["40 images x 1 epoch, 20 test images; 5x10 cells, 6 steps", "numba; r"]
+    assert err.splitlines()[:2] == ["40 images x 1 epoch, 20 test images; 5x10 cells, 6 steps", "llvm; r"]
 
 
 def test_runs_without_a_name_go_to_runs(run, data, tmp_path):
@@ -122,9 +122,9 @@ def test_runs_without_a_name_go_to_runs(run, data, tmp_path):
 def test_the_golden_model_says_the_same(run, tmp_path):
     """On the bundled digits and the full lattice."""
     common = "--limit", 12, "--test-limit", 8, "--epochs", 1
-    for engine in ("numba", "python"):
+    for engine in ("llvm", "python"):
         assert run("--engine", engine, "--run-dir", engine, *common)[0] == 0
-    assert untimed(tmp_path / "numba") == untimed(tmp_path / "python")
+    assert untimed(tmp_path / "llvm") == untimed(tmp_path / "python")
 
 
 @pytest.mark.parametrize("engine", ["checked", "float"])
@@ -175,7 +175,7 @@ def test_help_teaches(run):
 # --- evaluate
 
 
-@pytest.mark.parametrize("engine", ["numba", "float"])
+@pytest.mark.parametrize("engine", ["llvm", "float"])
 def test_evaluate_gives_the_accuracy_of_the_run(run, data, engine):
     _, out, _ = run("--data", data, "--engine", engine, "--epochs", 1, "--run-dir", "r", "--json")
     trained = last_json(out)
@@ -197,7 +197,7 @@ def test_evaluate_on_fewer_images_and_in_the_golden_model(run, data):
     run("--data", data, "--epochs", 1, "--run-dir", "r", "--pixel-bits", 4, "--rows", 3)
     answers = [
         run("--evaluate", "r/checkpoint.npz", "--data", data, "--test-limit", 7, "--json", "--engine", engine)[1]
-        for engine in ("numba", "python")
+        for engine in ("llvm", "python")
     ]
     assert answers[0] == answers[1] and last_json(answers[0])["test_images"] == 7
 
@@ -232,7 +232,7 @@ from host import simulate
 from host.base import cli
 from host.runs import run
 simulate.Run = functools.partial(run.Run, interval=0)
-simulate.CHUNK["numba"] = 20
+simulate.CHUNK["llvm"] = 20
 cli.run(simulate.main)
 """
 
@@ -300,15 +300,15 @@ def test_killed_at_random_moments(tmp_path, undisturbed):
 def test_interrupt_saves_says_how_to_go_on_and_leaves(run, data, tmp_path, monkeypatch):
     """Ctrl-C as the first chunk has been trained: in this process, so that the moment is known."""
     whole = run("--data", data, "--epochs", 2, "--run-dir", "whole", "--json")
-    monkeypatch.setitem(simulate.CHUNK, "numba", 8)
-    train = FixedLearner.train
+    monkeypatch.setitem(simulate.CHUNK, "llvm", 8)
+    train = LaneLearner.train
 
     def interrupted(self, *args):
         signal.raise_signal(signal.SIGINT)
         return train(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(FixedLearner, "train", interrupted)
+        patch.setattr(LaneLearner, "train", interrupted)
         code, out, err = run("--data", data, "--epochs", 2, "--run-dir", "r", "--json")
         assert (code, out) == (cli.EXIT_INTERRUPTED, "")
         go_on = "python -m host.simulate --run-dir r --resume --json\n"
@@ -322,7 +322,7 @@ def test_interrupt_saves_says_how_to_go_on_and_leaves(run, data, tmp_path, monke
 
 
 def test_second_interrupt_leaves_at_once_and_the_last_save_stays(run, data, tmp_path, monkeypatch):
-    train = FixedLearner.train
+    train = LaneLearner.train
 
     def interrupted_twice(self, *args):
         signal.raise_signal(signal.SIGINT)
@@ -330,14 +330,14 @@ def test_second_interrupt_leaves_at_once_and_the_last_save_stays(run, data, tmp_
         return train(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(FixedLearner, "train", interrupted_twice)
+        patch.setattr(LaneLearner, "train", interrupted_twice)
         assert run("--data", data, "--epochs", 1, "--run-dir", "r")[0] == cli.EXIT_INTERRUPTED
     assert not (tmp_path / "r/checkpoint.npz").exists()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert run("--data", data, "--epochs", 1, "--run-dir", "r", "--resume")[0] == 0
 
 
-@pytest.mark.parametrize("engine", ["numba", "float"])
+@pytest.mark.parametrize("engine", ["llvm", "float"])
 def test_finished_run_resumes_to_the_same_result(run, data, tmp_path, engine):
     options = "--data", data, "--epochs", 1, "--run-dir", "r", "--json", "--engine", engine
     first = run(*options)
@@ -464,9 +464,9 @@ def test_data_directory_that_is_none(run, tmp_path):
         (("--cols", 65), ("--cols 65: choose 10 to 64",)),
         (("--pixel-bits", 3), ("invalid choice: 3", "--help")),
         (("--preset", "none"), ("invalid choice: 'none'", "article", "critical")),
-        (("--engine", "jax"), ("invalid choice: 'jax'", "numba")),
+        (("--engine", "jax"), ("invalid choice: 'jax'", "llvm")),
         (("--resume",), ("--resume needs", "--run-dir DIR")),
-        (("--engnie", "numba"), ("unrecognized arguments", "--help")),
+        (("--engnie", "llvm"), ("unrecognized arguments", "--help")),
         (("--run-dir", "data/" + IMAGES + "/r"), ("cannot use", "give another --run-dir")),
     ],
 )

@@ -1,17 +1,23 @@
 """How fast is training? Images per second of every executor of the engine, and how the cost grows with the lattice.
 
 All executors train the same lattice (28x10 cells, 28 steps, preset critical, seed 1) on the same bundled digits, one
-after the other in rounds, so that whatever else the machine does meets them all. The figure is the median over the
-rounds; `best` is the fastest round, and on a busy machine nearer to what an idle one would do, as are the images per
-second of CPU time, told for Numba. Each runs on one core. Compiling is not counted. After every round the digests of
-the integer executors are compared: a wrong result has no speed, and makes the exit code 1. Examples:
+after the other in rounds, so that whatever else the machine does meets them all. LLVM also trains 4, 8 and 16 lattices
+at once (seeds 1, 2, ...); images/s then counts the images of all of them. The figure is the median over the rounds;
+`best` is the fastest round, and on a busy machine nearer to what an idle one would do, as are the images per second of
+CPU time, told for LLVM. `x llvm` is the median of what each round gave, divided by LLVM's one lattice in the same
+round; `x Numba` is that times what LLVM's one lattice gave compared with Numba when both were here. Each runs on one
+core. Compiling is not counted. After every round the digests of the integer executors are compared (of lattices side
+by side, the first one's): a wrong result has no speed, and makes the exit code 1. Examples:
 
   python -m tools.bench                 half a minute
   python -m tools.bench --quick         a few seconds, rough figures
   python -m tools.bench --json          the same as one JSON object on stdout
 
-The second table trains square lattices on noise under Numba and counts CPU time. ns/cell-step is the time of one image,
+The second table trains square lattices on noise under LLVM and counts CPU time. ns/cell-step is the time of one image,
 divided by cells and time steps: it is constant where cost grows with the number of cells and nothing else.
+
+Last, how long a new process takes from its start to its first trained image: cold, when Python has compiled no module
+yet, and warm. The kernels are compiled anew in both.
 """
 
 import json
@@ -21,8 +27,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Protocol
@@ -35,16 +41,24 @@ from host.base.heartbeat import say
 from host.base.scratch import Scratch
 from host.board import micropythons
 from host.data import dataset
-from host.engine.learners import FixedLearner, FloatLearner, LaneLearner, executor
+from host.engine import llvm
+from host.engine.lanes import Lanes, compiled
+from host.engine.learners import FixedLearner, FloatLearner, LaneLearner
 from host.runs.config import PRESETS, Config, configure
+from tools.c.library import CompiledC
 
 ROOT = Path(__file__).resolve().parent.parent
-REFERENCE = "numba"
+REFERENCE = "llvm"
+# What LLVM's one lattice gave, in units of what Numba gave from the same kernels, on the day when Numba left
+# (2026-11-26): the median of 9 rounds of 2,000 images, each by both, on one core of an x86-64 with AVX-512, llvmlite
+# 0.50.0 and numba 0.68.1. (4, 8 and 16 lattices: 3.1, 5.1 and 6.4.) What LLVM gained or lost since is not in it.
+NUMBA = 1.95
 
-# Executor: images per round; a round takes each of them a fraction of a second.
+# Executor: images per round and lattice; a round takes each of them a fraction of a second.
 ROUND = {
-    "numba": 2000,
     "llvm": 2000,
+    **{f"llvm, {lanes} lattices": 800 for lanes in llvm.LANES[1:]},
+    "exported C, gcc -O3": 2000,
     "python": 20,
     "float oracle": 200,
     "MicroPython x64 bytecode": 30,
@@ -53,6 +67,20 @@ ROUND = {
 }
 SIDES = (4, 8, 16, 32, 64)
 CELL_STEPS = 2_000_000  # of a lattice in a round of the second table
+
+# As host.simulate begins.
+FIRST_IMAGE = """
+from host.data import dataset
+from host.engine.learners import LaneLearner
+from host.runs.config import configure
+
+data = dataset.load()
+config = configure(data, "critical", 1, 1)
+learner = LaneLearner(config.lattice())
+learner.set_rates(config, 0)
+learner.train(data.train_images[:1], data.train_labels[:1])
+print(learner.digest(), flush=True)
+"""
 
 # Trains as many images as each line on stdin says; prints the time taken in us, and the digest.
 SCRIPT = """
@@ -86,22 +114,26 @@ with open(sys.argv[3], "rb") as images:
 class Trainer(Protocol):
     """Something that trains the lattice of the benchmark, image after image."""
 
+    @property
+    def lattices(self) -> int:
+        """How many of them at once."""
+
     def train(self, count: int) -> tuple[float, str]:
-        """Train on the next `count` images; return the seconds taken and the digest ("" for floats)."""
+        """Train on the next `count` images; return the seconds taken and the (first) digest ("" for floats)."""
 
 
 @dataclass
 class OnHost:
     """An executor in this process."""
 
-    learner: FixedLearner | FloatLearner | LaneLearner
+    learner: FixedLearner | FloatLearner | LaneLearner | CompiledC
     data: dataset.Dataset
     step: int = 0
     cpu: float = 0.0  # seconds of CPU time so far
+    lattices: int = 1
 
     def train(self, count: int) -> tuple[float, str]:
-        which = np.arange(self.step, self.step + count) % len(self.data.train_labels)
-        images, labels = self.data.train_images[which], self.data.train_labels[which]
+        images, labels = following(self.data, self.step, count)
         begun, cpu = time.perf_counter(), time.process_time()
         self.learner.train(images, labels)
         taken = time.perf_counter() - begun
@@ -111,10 +143,38 @@ class OnHost:
 
 
 @dataclass
+class SideBySide:
+    """Lattices with the seeds 1, 2, ..., all on the same images."""
+
+    lanes: Lanes
+    data: dataset.Dataset
+    step: int = 0
+
+    @property
+    def lattices(self) -> int:
+        return self.lanes.count
+
+    def train(self, count: int) -> tuple[float, str]:
+        images, labels = (x[:, None].repeat(self.lattices, 1) for x in following(self.data, self.step, count))
+        begun = time.perf_counter()
+        self.lanes.learn(images, labels)
+        taken = time.perf_counter() - begun
+        self.step += count
+        return taken, f"{self.lanes.lattice(0).digest():08x}"
+
+
+def following(data: dataset.Dataset, step: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The images of these steps, over and over, and their labels."""
+    which = np.arange(step, step + count) % len(data.train_labels)
+    return data.train_images[which], data.train_labels[which]
+
+
+@dataclass
 class OnMicroPython:
     """A MicroPython process that runs SCRIPT."""
 
     process: subprocess.Popen[str]
+    lattices: int = 1
 
     def train(self, count: int) -> tuple[float, str]:
         assert self.process.stdin and self.process.stdout
@@ -159,12 +219,26 @@ def trainers(config: Config, data: dataset.Dataset, images: dict[str, int], stac
         learner.set_rates(config, 0)
         return OnHost(learner, data)
 
-    found: dict[str, Trainer] = {
-        "numba": on_host("numba", lambda: FixedLearner(config.lattice(**executor("numba")))),
-        "llvm": on_host("llvm", lambda: LaneLearner(config.lattice())),
-        "python": on_host("python", lambda: FixedLearner(config.lattice())),
-        "float oracle": on_host("float oracle", lambda: FloatLearner(config)),
-    }
+    def side_by_side(name: str, lattices: int) -> SideBySide:
+        say(f"bench: getting {name} ready")
+        lanes = Lanes([replace(config, seed=seed).lattice() for seed in range(1, lattices + 1)])
+        lanes.set_rates(config.rates(0))
+        compiled(lanes.width)
+        return SideBySide(lanes, data)
+
+    found: dict[str, Trainer] = {"llvm": on_host("llvm", lambda: LaneLearner(config.lattice()))}
+    for lattices in llvm.LANES[1:]:
+        name = f"llvm, {lattices} lattices"
+        if name in images:
+            found[name] = side_by_side(name, lattices)
+    if "exported C, gcc -O3" in images:
+        say("bench: getting exported C, gcc -O3 ready")
+        with suppress(cli.UserError):  # no C compiler
+            library = CompiledC(config.lattice())
+            library.set_rates(config.rates(0))
+            found["exported C, gcc -O3"] = OnHost(library, data)
+    found["python"] = on_host("python", lambda: FixedLearner(config.lattice()))
+    found["float oracle"] = on_host("float oracle", lambda: FloatLearner(config))
     for name, count in images.items():
         family, _, which = name.partition(" ")
         arch, _, emit = which.partition(" ")
@@ -188,10 +262,16 @@ def executors(rounds: int, scale: float = 1.0) -> dict[str, Any]:
             for name, trainer in found.items():
                 taken, digests[name][number * count[name]] = trainer.train(count[name])
                 seconds[name].append(taken)
-    rows = [row(name, count[name], seconds[name]) for name in found]
-    fastest = {each["name"]: each["images_per_second"] for each in rows}[REFERENCE]
-    for each in rows:
-        each["slower_than_numba"] = round(fastest / each["images_per_second"], 2)
+    rows = [row(name, count[name] * trainer.lattices, seconds[name]) for name, trainer in found.items()]
+    for each, trainer in zip(rows, found.values(), strict=True):
+        per_image = [taken / each["images"] for taken in seconds[each["name"]]]
+        pairs = zip(seconds[REFERENCE], per_image, strict=True)
+        times = median(taken / count[REFERENCE] / mine for taken, mine in pairs)
+        each |= {
+            "lattices": trainer.lattices,
+            "times_llvm": significant(times),
+            "times_numba": significant(times * NUMBA),
+        }
     say("bench: comparing digests")
     wanted = reference(config, data, {step for name in found for step in digests[name]})
     mismatches = [
@@ -200,11 +280,11 @@ def executors(rounds: int, scale: float = 1.0) -> dict[str, Any]:
         for step, digest in digests[name].items()
         if digest and digest != wanted[step]
     ]
-    numba = found[REFERENCE]
-    assert isinstance(numba, OnHost)
+    fastest_trainer = found[REFERENCE]
+    assert isinstance(fastest_trainer, OnHost)
     return {
         "executors": rows,
-        "images_per_cpu_second": round(numba.step / max(numba.cpu, 1e-9), 1),
+        "images_per_cpu_second": round(fastest_trainer.step / max(fastest_trainer.cpu, 1e-9), 1),
         "missing": [name for name in count if name not in found],
         "compared": sum(bool(digest) for name in found for digest in digests[name].values()),
         "mismatches": mismatches,
@@ -212,10 +292,16 @@ def executors(rounds: int, scale: float = 1.0) -> dict[str, Any]:
 
 
 def reference(config: Config, data: dataset.Dataset, steps: set[int]) -> dict[int, str]:
-    """Digests of a lattice trained under Numba, after these numbers of images."""
-    trainer = OnHost(FixedLearner(config.lattice(**executor(REFERENCE))), data)
-    trainer.learner.set_rates(config, 0)
+    """Digests of one lattice trained under LLVM, after these numbers of images."""
+    learner = LaneLearner(config.lattice())
+    learner.set_rates(config, 0)
+    trainer = OnHost(learner, data)
     return {step: trainer.train(step - trainer.step)[1] for step in sorted(steps)}
+
+
+def significant(value: float) -> float:
+    """Rounded to three digits."""
+    return float(f"{value:.3g}")
 
 
 def row(name: str, images: int, seconds: list[float]) -> dict[str, Any]:
@@ -235,16 +321,17 @@ def growth(rounds: int, scale: float = 1.0, steps: int = 28) -> dict[str, Any]:
     """The second table: {"growth": [...], "exponent": of the cells that the time is proportional to}."""
     preset = PRESETS["critical"]
     random = np.random.default_rng(1)
-    series: list[tuple[int, FixedLearner, np.ndarray, np.ndarray, list[float]]] = []
+    series: list[tuple[int, LaneLearner, np.ndarray, np.ndarray, list[float]]] = []
     for side in SIDES:
-        lattice = Lattice(side, side, steps, preset.scale, preset.gain, **executor("numba"))
+        lattice = Lattice(side, side, steps, preset.scale, preset.gain)
         lattice.set_bounds(preset.bounds)
         lattice.seed(1, preset.init)
         lattice.set_rates(((1, 20), (1, 20), (1, 20)))
+        learner = LaneLearner(lattice)
         count = max(2, round(CELL_STEPS * scale / (side * side * steps)))
         images = random.integers(0, 256, (count, steps, side), dtype=np.uint8)
         labels = random.integers(0, side, count, dtype=np.uint8)
-        series.append((side, FixedLearner(lattice), images, labels, []))
+        series.append((side, learner, images, labels, []))
     for number in range(1, rounds + 1):
         say(f"bench: sizes, round {number} of {rounds}")
         for _, learner, images, labels, seconds in series:
@@ -260,6 +347,28 @@ def growth(rounds: int, scale: float = 1.0, steps: int = 28) -> dict[str, Any]:
     return {"growth": rows, "exponent": round(float(np.polyfit(cells, cost, 1)[0]), 3)}
 
 
+def first_image(rounds: int) -> dict[str, Any]:
+    """Seconds from the start of a process to its first trained image: {"first_image": {"cold": ..., "warm": ...}}."""
+    seconds = []
+    with Scratch("bench") as work:
+        argv = [sys.executable, "-X", f"pycache_prefix={work}", "-c", FIRST_IMAGE]
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        for number in range(1, rounds + 2):
+            say(f"bench: start to first image, {'warm' if number > 1 else 'cold'}")
+            begun = time.perf_counter()
+            with subprocess.Popen(
+                argv, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+            ) as process:
+                try:
+                    assert process.stdout
+                    if not process.stdout.readline():
+                        raise cli.UserError("a process that should train one image ended before")
+                finally:
+                    seconds.append(time.perf_counter() - begun)
+                    process.kill()
+    return {"first_image": {"cold": round(seconds[0], 3), "warm": round(median(seconds[1:]), 3)}}
+
+
 def machine() -> dict[str, Any]:
     """What the figures depend on."""
     load = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
@@ -267,11 +376,11 @@ def machine() -> dict[str, Any]:
 
 
 def text(found: dict[str, Any]) -> str:
-    """Both tables as lines."""
-    lines = [f"{'28x10 cells, 28 steps':<26}{'images/s':>10}{'best':>10}{'ms/image':>10}{'slower':>10}"]
+    """All as lines."""
+    lines = [f"{'28x10 cells, 28 steps':<26}{'images/s':>10}{'best':>10}{'ms/image':>10}{'x llvm':>10}{'x Numba':>10}"]
     for each in found["executors"]:
         lines.append(
-            "{name:<26}{images_per_second:>10,.1f}{best:>10,.1f}{ms_per_image:>10.3f}{slower_than_numba:>9.1f}x".format(
+            "{name:<26}{images_per_second:>10,.1f}{best:>10,.1f}{ms_per_image:>10.3f}{times_llvm:>10}{times_numba:>10}".format(
                 **each
             )
         )
@@ -284,7 +393,7 @@ def text(found: dict[str, Any]) -> str:
         f" {found['load']} on {found['cpus']} CPUs"
     )
     lines.append("")
-    lines.append(f"{'numba, 28 steps, noise':<22}{'cells':>8}{'images/CPU s':>14}{'ms/image':>10}{'ns/cell-step':>14}")
+    lines.append(f"{'llvm, 28 steps, noise':<22}{'cells':>8}{'images/CPU s':>14}{'ms/image':>10}{'ns/cell-step':>14}")
     for each in found["growth"]:
         lines.append(
             "{name:<22}{cells:>8}{images_per_second:>14,.1f}{ms_per_image:>10.3f}{ns_per_cell_step:>14.2f}".format(
@@ -292,17 +401,19 @@ def text(found: dict[str, Any]) -> str:
             )
         )
     lines.append(f"time of an image grows as cells ** {found['exponent']}")
+    lines.append("")
+    lines.append("start of a process to its first image: {cold} s cold, {warm} s warm".format(**found["first_image"]))
     return "\n".join(lines)
 
 
 def main() -> int:
     parser = cli.Parser("python -m tools.bench", __doc__)
     parser.add_argument("--quick", action="store_true", help="fewer images and rounds")
-    parser.add_argument("--json", action="store_true", help="print both tables as one JSON object on stdout")
+    parser.add_argument("--json", action="store_true", help="print all as one JSON object on stdout")
     args = parser.parse_args()
     rounds, scale = (3, 0.2) if args.quick else (7, 1.0)
     about = machine()
-    found = {**about, **executors(rounds, scale), **growth(rounds, scale)}
+    found = {**about, **executors(rounds, scale), **growth(rounds, scale), **first_image(rounds)}
     print(json.dumps(found) if args.json else text(found))
     for mismatch in found["mismatches"]:
         print(f"error: {mismatch}", file=sys.stderr)

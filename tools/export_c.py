@@ -21,7 +21,7 @@ from fixedpoint.lattice import Lattice
 from host.base import cli
 from host.base.files import write_atomically
 from host.data import dataset
-from host.engine.passes import LATTICE
+from host.engine.passes import passes_of
 from host.runs.checkpoint import Checkpoint
 from host.runs.config import FITS, PRESETS, Config, configure
 from tools.c import model
@@ -88,7 +88,7 @@ def main() -> int:
     parser.option("--json", action="store_true", help="print the result as one JSON object")
     args = parser.parse_args()
     lattice, config = chosen(args)
-    texts = model.files(lattice, LATTICE, describe(lattice, config))
+    texts = model.files(lattice, passes_of(lattice), describe(lattice, config))
     write(args.out, texts)
     result: dict[str, Any] = {
         "out": str(args.out),
@@ -99,7 +99,7 @@ def main() -> int:
         "step": lattice.step,
         "digest": f"{lattice.digest():08x}",
         "rates": config.rates(lattice.step),
-        "state_bytes": 4 * (sum(len(getattr(lattice, name)) for name in LATTICE.state) + 3),
+        "state_bytes": 4 * (sum(len(getattr(lattice, name)) for name in passes_of(lattice).state) + 3),
     }
     if args.json:
         print(json.dumps(result))

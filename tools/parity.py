@@ -1,7 +1,7 @@
 """Does training in integers cost accuracy? Trains the same lattices in fixed point and in float64, and compares.
 
 For each preset, every seed gives one start and one order of the images, and both arithmetics train on them with the
-same rates for one pass. Fixed point runs under Numba; the float oracle trains all seeds side by side. Examples:
+same rates for one pass. Fixed point runs under LLVM; the float oracle trains all seeds side by side. Examples:
 
   python -m tools.parity                                    both presets, 5 seeds, 5,000 bundled digits
   python -m tools.parity --data DIR                         5,000 MNIST digits, all 10,000 test images
@@ -21,7 +21,7 @@ import numpy as np
 from host.base import cli
 from host.base.heartbeat import heartbeat
 from host.data import dataset
-from host.engine.learners import FixedLearner, FloatLearner, executor
+from host.engine.learners import FloatLearner, LaneLearner
 from host.reference import oracle
 from host.runs.config import PRESETS, SEGMENT, configure, prepare
 
@@ -33,7 +33,7 @@ def compare(data: dataset.Dataset, preset: str, seeds: int) -> dict[str, Any]:
     configs = [configure(data, preset, seed, epochs=1) for seed in range(1, seeds + 1)]
     data = prepare(data, configs[0])
     orders = np.stack([config.order(0) for config in configs])
-    fixed = [FixedLearner(config.lattice(**executor("numba"))) for config in configs]
+    fixed = [LaneLearner(config.lattice()) for config in configs]
     starts = [FloatLearner(config) for config in configs]
     params = np.stack([start.params() for start in starts])
     images, step, phase = configs[0].images, 0, "training"
@@ -91,7 +91,9 @@ def main() -> int:
     parser.option("--seeds", default=5, lowest=1, help="train seeds 1 to this one (default: 5)")
     parser.add_argument("--images", type=int, default=5000, help="train on the first so many images (default: 5000)")
     parser.add_argument("--test-images", type=int, help="test on the first so many images (default: all)")
-    parser.add_argument("--data", help="directory with the four MNIST files, plain or .gz (default: bundled digits)")
+    parser.add_argument(
+        "--data", help="directory with the four MNIST files, or own sequences, .npz or .csv (default: bundled digits)"
+    )
     parser.add_argument("--json", action="store_true", help="print the tables as one JSON object on stdout")
     args = parser.parse_args()
     data = dataset.load(args.data).limited(args.images, args.test_images, ("--images", "--test-images"))

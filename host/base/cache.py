@@ -1,4 +1,4 @@
-"""Where what was downloaded or compiled is kept for the next time."""
+"""Where what was downloaded is kept for the next time."""
 
 import contextlib
 import os

@@ -86,7 +86,7 @@ class BoardLearner:
         self.session = session_id(config)
         self.flags = wire.FLAG_REPLACE if replace else 0
         self.directory = directory
-        self.twin: Twin | None = FixedLearner(config.lattice(**executor("numba"))) if twin else None
+        self.twin: Twin | None = FixedLearner(config.lattice(**executor("llvm"))) if twin else None
         self.twin_checks = 0
         self.link = link or Link()
         self.link.stopped, self.link.say = stopped, self._silent

@@ -1,4 +1,4 @@
-"""Digits to learn from: the bundled ones, or a directory of IDX files (MNIST's format); also fetches the full MNIST."""
+"""What to learn from: the bundled digits, IDX files (MNIST's format) or own sequences; also fetches the full MNIST."""
 
 import gzip
 import hashlib
@@ -19,6 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from host.base.cli import UserError, shown, within
+from host.data.csvfile import read_csv
+from host.data.npz import read_npz
+from host.data.sequences import Sequences
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -27,6 +30,7 @@ CLASSES = 10
 MAX_SIDE = 64
 FETCH = "python -m host.dataset --fetch"  # the way out, in error messages
 TIMEOUT = 30.0  # seconds without a byte from a mirror
+READERS = {".npz": read_npz, ".csv": read_csv}  # of own sequences
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")  # as in Dataset, and in digits.npz
 
 # SHA-256 of the uncompressed files: mirrors differ in how they were gzipped, never in what is inside.
@@ -47,7 +51,9 @@ MIRRORS = (
 class Dataset:
     """Training and test images with their labels; every array is uint8 and C-contiguous, and read-only from load().
 
-    Images are (n, rows, cols) with values 0 (background) to 255, labels (n,) with values 0 to 9.
+    Images are (n, rows, cols) with values 0 (background) to 255, labels (n,) with values 0 to 9. A user's own sequences
+    are images too, (n, steps, channels): `channels` names their columns, `classes` their labels, and the rest is as in
+    host.data.sequences.
     """
 
     name: str
@@ -56,6 +62,10 @@ class Dataset:
     test_images: Bytes
     test_labels: Bytes
     provenance: str = ""
+    classes: tuple[str, ...] = tuple(map(str, range(CLASSES)))
+    channels: tuple[str, ...] = ()
+    scaling: tuple[tuple[float, float], ...] = ()
+    notes: tuple[str, ...] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -66,6 +76,11 @@ class Dataset:
             sha.update(f"{key}{array.shape}".encode())
             sha.update(array)
         return sha.hexdigest()[:16]
+
+    @property
+    def items(self) -> str:
+        """What these are, for people."""
+        return "sequences" if self.channels else "images"
 
     def limited(
         self,
@@ -82,7 +97,7 @@ class Dataset:
             (options[1], "test", test_limit, self.test_images),
         ):
             if wanted is not None:
-                within(option, wanted, 1, len(images), f"{self.name} has {len(images)} {what} images")
+                within(option, wanted, 1, len(images), f"{self.name} has {len(images)} {what} {self.items}")
         return replace(
             self,
             train_images=self.train_images[:limit],
@@ -93,14 +108,28 @@ class Dataset:
 
 
 def load(data: str | Path | None = None) -> Dataset:
-    """The bundled digits (None), or the four IDX files, plain or gzipped, in the directory `data` or its MNIST/raw.
+    """The bundled digits (None), or what is at this path: own sequences in a .npz or .csv file, or a directory.
 
-    There may be any number of images, of any one size up to 64 x 64. Raises UserError for every defect.
+    That has, itself or in its MNIST/raw, the four IDX files, plain or gzipped, of any number of images of any one size
+    up to 64 x 64. Raises UserError for every defect.
     """
     if data is None:
         return load_bundled()
+    path = Path(data)
     with _file_access():
-        return _load_directory(Path(data))
+        reader = READERS.get(path.suffix.lower())
+        if path.is_file() and reader:  # never a pipe, which might keep us waiting
+            return _own(path.resolve().name, reader(path))
+        return _load_directory(path)
+
+
+def _own(name: str, found: Sequences) -> Dataset:
+    arrays = (found.train_x, found.train_y, found.test_x, found.test_y)
+    for array in arrays:
+        array.flags.writeable = False  # as of all that is loaded
+    return Dataset(
+        name, *arrays, classes=found.classes, channels=found.channels, scaling=found.scaling, notes=found.notes
+    )
 
 
 def load_bundled(path: Path = BUNDLED) -> Dataset:
@@ -158,8 +187,8 @@ def _file_access() -> Iterator[None]:
 
 def _load_directory(directory: Path) -> Dataset:
     if not directory.is_dir():
-        state = "is not a directory" if directory.exists() else "does not exist"
-        raise UserError(f"data directory {directory} {state}; to get MNIST: {FETCH} DIR")
+        state = "is not a directory, nor a .npz or .csv file" if directory.exists() else "does not exist"
+        raise UserError(f"data {directory} {state}; name what is there, or to get MNIST: {FETCH} DIR")
     # One folder for all four, so that files of different sets are never mixed.
     folders = (directory, directory / "MNIST" / "raw")
     folder = next((folder for folder in folders if any(find_file(folder, name) for name in CHECKSUMS)), directory)

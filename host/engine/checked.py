@@ -1,235 +1,250 @@
-"""The checking mode: the kernels re-made from their own source so that every intermediate value is watched.
+"""The checking mode: the kernels compiled in 64 bits that do not wrap, with every intermediate value watched.
 
 A value may use 31 bits, sign included (MicroPython's small ints on a 32-bit chip; the registers have 32). The result of
 every operation and every value loaded, assigned or stored is held against that bound; shift counts must be 0..31, a
 divisor positive and a dividend not negative (elsewhere C, viper and Python disagree), an index inside its array. What
 breaks a bound raises OverflowError with kernel, line, expression and value; of all else the range is recorded.
 
-`python -m host.simulate --engine checked` runs the checks in plain CPython. `python -m host.checked` has them compiled
-by Numba, with no type declared, so in 64 bits that do not wrap: whole epochs become feasible.
+`python -m host.checked` trains so and prints the ranges; `python -m host.simulate --engine checked` does with a run.
 """
 
 import ast
-import inspect
+import ctypes
 import types
-from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NoReturn
+from typing import Any, ClassVar
 
 import numpy as np
+from llvmlite import ir
 
-from fixedpoint import kernels
-from host.engine.fast import KERNELS
+from host.engine import dialect, lanes, llvm
+from host.engine.llvm import BIT, LONG, number
+from host.engine.passes import everything
 
 BITS = 31
 BOUND = 1 << (BITS - 1)  # -BOUND <= v < BOUND
+FAULT = 0  # entries of the record that the kernels write: the site that broke its bound, plus 1, and the value;
+SITES = 2  # from here on, two for each site: its lowest value, and its highest minus the lowest plus 1, 0 for none
 
 
 @dataclass
 class Site:
     """An expression of a kernel whose value is watched."""
 
-    kernel: str
-    line: int  # of fixedpoint/kernels.py
-    text: str
+    of: dialect.Kernel
+    node: ast.expr
     rule: str  # what its value has to be
     signals: tuple[str, ...] = ()  # variables or array elements that take the value; none: part of an expression
+
+    @property
+    def kernel(self) -> str:
+        return self.of.name
+
+    @property
+    def line(self) -> int:
+        """Of fixedpoint/kernels.py."""
+        return self.node.lineno
+
+    @property
+    def text(self) -> str:
+        return self.of.text(self.node)
 
     def __str__(self) -> str:
         return f"{self.kernel}, line {self.line}: {self.text}"
 
 
-def watch(value: int, site: int, low: "array[int]", high: "array[int]") -> int:
-    """Return value, its range recorded; raise OverflowError beyond 31 bits."""
-    if value < low[site] or value > high[site]:
-        if value < -BOUND or value >= BOUND:
-            low[-1], high[-1] = site, value
-            raise OverflowError
-        low[site] = min(value, low[site])
-        high[site] = max(value, high[site])
-    return value
-
-
-def within(value: int, site: int, low: "array[int]", high: "array[int]", lowest: int, end: int) -> int:
-    """Return value; raise OverflowError unless lowest <= value < end."""
-    if value < lowest or value >= end:
-        low[-1], high[-1] = site, value
-        raise OverflowError
-    return value
-
-
-class Watcher(ast.NodeTransformer):
-    """Puts watch() or within() around whatever a kernel computes or loads, and adds each place to `sites`.
-
-    A kernel gets two more parameters, in front: the arrays `_low` and `_high` with the range of every site.
+class Watching(llvm.Emitter):
+    """Writes a kernel that watches its values, and lists their sites. It takes two more arguments: the record, and the
+    lengths of its arrays.
     """
 
-    operators = (ast.Add, ast.Sub, ast.Mult, ast.FloorDiv, ast.LShift, ast.RShift, ast.BitAnd, ast.BitOr, ast.BitXor)
+    word = LONG
+    further: ClassVar[dict[str, int]] = {"_record": 64, "_lengths": 64}
 
-    def __init__(self, sites: list[Site]):
+    def __init__(self, module: ir.Module, kernel: dialect.Kernel, sites: list[Site]):
         self.sites = sites
+        self.grow = module.globals.get("grow") or grow(module)
+        super().__init__(module, kernel, 1)
 
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        self.kernel = node.name
-        node.args.args = [ast.arg(name) for name in ("_low", "_high", *(arg.arg for arg in node.args.args))]
-        return self.generic_visit(node)
+    def value(self, node: ast.expr) -> ir.Value:
+        found = super().value(node)
+        if isinstance(node, (ast.BinOp, ast.Subscript)):
+            self.watch(found, node)
+        return found
 
-    def visit_BinOp(self, node: ast.BinOp) -> ast.Call:
-        text = ast.unparse(node)
-        return self._watch(self._operation(node), text)
+    def assign(self, node: ast.Assign) -> None:
+        value = self.value(node.value)
+        if not isinstance(node.value, (ast.BinOp, ast.Subscript)):
+            self.watch(value, node.value)
+        self.sites[-1].signals = (self.kernel.text(node.targets[0]),)
+        self.put(node.targets[0], value)
 
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.UnaryOp:
-        if not isinstance(node.operand, ast.Constant):
-            self._refuse(node)
-        return node
-
-    def visit_Subscript(self, node: ast.Subscript) -> ast.expr:
-        text, name = ast.unparse(node), ast.unparse(node.value)
-        length = ast.Call(ast.Name("len", ast.Load()), [ast.Name(name, ast.Load())], [])
-        node.slice = self._within(node.slice, f"an index of {name}", 0, length)
-        return self._watch(node, text) if isinstance(node.ctx, ast.Load) else node
-
-    def visit_Assign(self, node: ast.Assign) -> ast.Assign:
-        text, signals = ast.unparse(node.value), tuple(ast.unparse(target) for target in node.targets)
-        node.value = self._watch(self.visit(node.value), text, signals)
-        node.targets = [self.visit(target) for target in node.targets]
-        return node
-
-    def visit_AugAssign(self, node: ast.AugAssign) -> ast.Assign:
-        if not isinstance(node.target, ast.Name):
-            self._refuse(node)
-        value = ast.copy_location(ast.BinOp(ast.Name(node.target.id, ast.Load()), node.op, node.value), node)
-        return self.visit_Assign(ast.copy_location(ast.Assign([node.target], value), node))
-
-    def _operation(self, node: ast.BinOp) -> ast.BinOp:
-        if not isinstance(node.op, self.operators):
-            self._refuse(node)
+    def operands(self, node: ast.BinOp) -> tuple[ir.Value, ir.Value]:
         if isinstance(node.op, ast.FloorDiv):
-            node.left = self._within(node.left, "a dividend of 0 or more", 0, ast.Constant(BOUND))
-            node.right = self._within(node.right, "a divisor above 0", 1, ast.Constant(BOUND))
-        elif isinstance(node.op, ast.LShift | ast.RShift):
-            node.left = self.visit(node.left)
-            node.right = self._within(node.right, "a shift count of 0..31", 0, ast.Constant(32))
-        else:
-            self.generic_visit(node)
-        return node
+            bound = number(BOUND, LONG)
+            return (
+                self.within(node.left, "a dividend of 0 or more", 0, bound),
+                self.within(node.right, "a divisor above 0", 1, bound),
+            )
+        if isinstance(node.op, (ast.LShift, ast.RShift)):
+            return self.value(node.left), self.within(node.right, "a shift count of 0..31", 0, number(32, LONG))
+        return super().operands(node)
 
-    def _watch(self, node: ast.expr, text: str, signals: tuple[str, ...] = ()) -> ast.Call:
-        match node:
-            case ast.Call(func=ast.Name("watch"), args=[_, ast.Constant(int(site)), *_]):  # it only lacks the names
-                self.sites[site].signals = signals
-                return node
-        new = Site(self.kernel, node.lineno, text, f"a value of {BITS} bits", signals)
-        return self._call("watch", node, new)
+    def index(self, node: ast.Subscript) -> ir.Value:
+        name = dialect.array(node)
+        length = entry(self.builder, self.pointers["_lengths"], list(self.kernel.arguments).index(name))
+        return self.within(node.slice, f"an index of {name}", 0, self.builder.load(length))
 
-    def _within(self, node: ast.expr, rule: str, lowest: int, end: ast.expr) -> ast.Call:
-        site = Site(self.kernel, node.lineno, ast.unparse(node), rule)
+    def truth(self, node: ast.expr) -> ir.Value:
+        """As in Python, what need not be looked at is not: it might be out of bounds."""
+        if not isinstance(node, ast.BoolOp):
+            return super().truth(node)
+        b = self.builder
+        end = b.append_basic_block("decided")
+        ways = []
+        for part in node.values:
+            found = self.truth(part)
+            ways.append((found, b.block))
+            if part is node.values[-1]:
+                b.branch(end)
+            else:
+                more = b.append_basic_block("more")
+                b.cbranch(found, *((more, end) if isinstance(node.op, ast.And) else (end, more)))
+                b.position_at_end(more)
+        b.position_at_end(end)
+        decided = b.phi(BIT)
+        for way in ways:
+            decided.add_incoming(*way)
+        return decided
+
+    def site(self, node: ast.expr, rule: str) -> int:
+        """The number of a new site."""
+        self.sites.append(Site(self.kernel, node, rule))
+        return len(self.sites) - 1
+
+    def watch(self, value: ir.Value, node: ast.expr) -> None:
+        """Record the value's range; leave the kernel if it is beyond 31 bits."""
+        b, record, site = self.builder, self.pointers["_record"], self.site(node, f"a value of {BITS} bits")
+        low, count = (b.load(entry(b, record, SITES + 2 * site + k)) for k in (0, 1))
+        with (
+            b.if_then(b.icmp_unsigned(">=", b.sub(value, low), count), likely=False),
+            b.if_then(b.call(self.grow, [record, number(site, LONG), value])),
+        ):
+            b.ret_void()
+
+    def within(self, node: ast.expr, rule: str, lowest: int, end: ir.Value) -> ir.Value:
+        """The value; leave the kernel unless lowest <= value < end."""
         # The narrower check makes watch() needless for an operation's result, not for its operands.
-        inner = self._operation(node) if isinstance(node, ast.BinOp) else self.visit(node)
-        return self._call("within", inner, site, ast.Constant(lowest), end)
-
-    def _call(self, function: str, node: ast.expr, site: Site, *limits: ast.expr) -> ast.Call:
-        self.sites.append(site)
-        args = [node, ast.Constant(len(self.sites) - 1)]
-        args += [ast.Name(name, ast.Load()) for name in ("_low", "_high")]
-        return ast.copy_location(ast.Call(ast.Name(function, ast.Load()), [*args, *limits], []), node)
-
-    def _refuse(self, node: ast.expr | ast.stmt) -> NoReturn:
-        raise SyntaxError(f"{self.kernel}, line {node.lineno}: {ast.unparse(node)} is not in the dialect")
+        value = super().value(node) if isinstance(node, ast.BinOp) else self.value(node)
+        b, low, site = self.builder, number(lowest, LONG), self.site(node, rule)
+        with b.if_then(b.icmp_unsigned(">=", b.sub(value, low), b.sub(end, low)), likely=False):
+            fault(b, self.pointers["_record"], number(site, LONG), value)
+            b.ret_void()
+        return value
 
 
-def _watched() -> tuple[list[Site], types.CodeType]:
-    """All sites, and the code that defines the watched kernels."""
+def entry(b: ir.IRBuilder, array: ir.Value, index: int) -> ir.Value:
+    """The address of an entry of the record, or of a length."""
+    return b.gep(array, [number(index, LONG)])
+
+
+def fault(b: ir.IRBuilder, record: ir.Value, site: ir.Value, value: ir.Value) -> None:
+    """Write down what broke a bound."""
+    b.store(b.add(site, number(1, LONG)), entry(b, record, FAULT))
+    b.store(value, entry(b, record, FAULT + 1))
+
+
+def grow(module: ir.Module) -> ir.Function:
+    """A function that takes a new extreme into a site's range, and returns whether it is beyond 31 bits."""
+    function = ir.Function(module, ir.FunctionType(BIT, [LONG.as_pointer(), LONG, LONG]), "grow")
+    function.linkage = "internal"
+    for attribute in ("noinline", "cold"):
+        function.attributes.add(attribute)
+    record, site, value = function.args
+    b = ir.IRBuilder(function.append_basic_block())
+    inside = b.icmp_unsigned("<", b.add(value, number(BOUND, LONG)), number(2 * BOUND, LONG))
+    with b.if_then(b.not_(inside)):
+        fault(b, record, site, value)
+        b.ret(number(1, BIT))
+    lowest, count = (b.gep(record, [b.add(b.add(site, site), number(SITES + k, LONG))]) for k in (0, 1))
+    low, high = b.load(lowest), b.sub(b.add(b.load(lowest), b.load(count)), number(1, LONG))
+    first = b.icmp_signed("==", b.load(count), number(0, LONG))
+    low = b.select(b.or_(first, b.icmp_signed("<", value, low)), value, low)
+    high = b.select(b.or_(first, b.icmp_signed(">", value, high)), value, high)
+    b.store(low, lowest)
+    b.store(b.add(b.sub(high, low), number(1, LONG)), count)
+    b.ret(number(0, BIT))
+    return function
+
+
+@dataclass
+class Mode:
+    """The watched kernels, compiled, and what they have seen since the last reset()."""
+
+    sites: list[Site]
+    record: np.ndarray
+    kernels: types.SimpleNamespace
+
+
+@cache
+def mode() -> Mode:
+    """The checking mode, compiled."""
     sites: list[Site] = []
-    tree = ast.parse(inspect.getsource(kernels))
-    tree.body = [Watcher(sites).visit(node) for node in tree.body if getattr(node, "name", None) in KERNELS]
-    return sites, compile(ast.fix_missing_locations(tree), kernels.__file__, "exec")
+    kernels = everything().kernels
+    module = ir.Module("checked")
+    for kernel in kernels.values():
+        Watching(module, kernel, sites)
+    further: list[type] = [lanes.POINTER] * len(Watching.further)
+    signatures = {name: lanes.signature(kernel, ctypes.c_int64) + further for name, kernel in kernels.items()}
+    native = llvm.Native(str(module), signatures, level=1)  # more takes longer, and the code is no faster
+    record = np.zeros(SITES + 2 * len(sites), np.int64)
+    start = record.ctypes.data
+
+    def reporting(kernel: dialect.Kernel) -> Callable[..., None]:
+        function, widths = native.functions[kernel.name], tuple(kernel.arguments.values())
+        lengths_of = ctypes.c_int64 * len(widths)
+
+        def call(*given: Any) -> None:
+            pairs = zip(given, widths, strict=True)
+            lengths = [8 * memoryview(x).nbytes // bits if bits else 0 for x, bits in pairs]
+            record[FAULT] = 0
+            function(*lanes.addresses(given), start, lengths_of(*lengths))
+            if record[FAULT]:
+                site = sites[record[FAULT] - 1]
+                raise OverflowError(f"{site} is {record[FAULT + 1]}, not {site.rule}")
+
+        return call
+
+    return Mode(sites, record, types.SimpleNamespace(**{name: reporting(kernel) for name, kernel in kernels.items()}))
 
 
-SITES, _CODE = _watched()
-# The range of every site; last, what broke a bound: the site and its value. Arrays, as Numba can share their memory.
-_low = array("q", bytes(8 * len(SITES) + 8))
-_high = array("q", bytes(8 * len(SITES) + 8))
+def checked_kernels() -> types.SimpleNamespace:
+    """The watched kernels, as the `kernels` of a Lattice. They raise OverflowError as described above."""
+    return mode().kernels
 
 
 def reset() -> None:
     """Forget all ranges."""
-    for k in range(len(SITES)):
-        _low[k], _high[k] = BOUND, -BOUND - 1  # whatever comes first is a new extreme on both sides
+    mode().record[:] = 0
 
 
-reset()
-
-
-@cache
-def checked_kernels(compiled: bool = False) -> types.SimpleNamespace:
-    """The watched kernels, for CPython or compiled by Numba, which needs host.engine.fast.int32_words; one set of
-    ranges.
-
-    They raise OverflowError as described above.
-    """
-    if not compiled:
-        return _executable(watch, within, lambda function: function, lambda arg: arg)
-
-    import numba
-
-    # Without NRT there is no reference counting of the arrays around every check: a hundred times faster.
-    compile_ = numba.njit(_nrt=False)
-    word, range_ = numba.int64, numba.int64[::1]
-
-    def numpy(arg: object) -> object:
-        return np.frombuffer(arg, arg.typecode) if isinstance(arg, array) else arg
-
-    # The signatures make every value that passes a check a 64-bit one, whatever type the array had that it came from.
-    return _executable(
-        numba.njit(word(word, word, range_, range_), _nrt=False)(watch),
-        numba.njit(word(word, word, range_, range_, word, word), _nrt=False)(within),
-        compile_,
-        numpy,
-    )
-
-
-def _executable(
-    watch: Callable[..., int],
-    within: Callable[..., int],
-    compile_: Callable[[Callable[..., Any]], Callable[..., Any]],
-    convert: Callable[[object], object],
-) -> types.SimpleNamespace:
-    names = {**vars(kernels), "watch": watch, "within": within}
-    exec(_CODE, names)
-
-    def reporting(function: Callable[..., Any]) -> Callable[..., None]:
-        def call(*args: object) -> None:
-            try:
-                function(*map(convert, (_low, _high, *args)))
-            except OverflowError:
-                site, value = SITES[_low[-1]], _high[-1]
-                raise OverflowError(f"{site} is {value}, not {site.rule}") from None
-
-        return call
-
-    return types.SimpleNamespace(**{name: reporting(compile_(names[name])) for name in KERNELS})
+def seen() -> list[tuple[Site, int, int]]:
+    """The sites that had a value since then, with the lowest and the highest."""
+    pairs = mode().record[SITES:].reshape(-1, 2).tolist()
+    return [(site, low, low + count - 1) for site, (low, count) in zip(mode().sites, pairs, strict=True) if count]
 
 
 def ranges() -> dict[str, tuple[int, int]]:
     """Lowest and highest value of every signal that had one: {"kernel.variable" or "kernel.array[element]": ...}."""
     found: dict[str, tuple[int, int]] = {}
-    for site, low, high in zip(SITES, _low, _high, strict=False):
-        if low <= high:
-            for signal in site.signals:
-                name = f"{site.kernel}.{signal}"
-                old = found.get(name, (low, high))
-                found[name] = min(low, old[0]), max(high, old[1])
+    for site, low, high in seen():
+        for signal in site.signals:
+            name = f"{site.kernel}.{signal}"
+            old = found.get(name, (low, high))
+            found[name] = min(low, old[0]), max(high, old[1])
     return found
-
-
-def widest(kernel: str) -> tuple[Site, int, int]:
-    """The watched expression of a kernel that came closest to the bound, with its range (highest < lowest: none)."""
-    which = [k for k, site in enumerate(SITES) if site.kernel == kernel]
-    k = max(which, key=lambda k: max(_high[k], -_low[k]))
-    return SITES[k], _low[k], _high[k]
 
 
 def report() -> str:
@@ -241,11 +256,11 @@ def report() -> str:
         lines.append(f"{name:<48}{low:>12}{high:>12}{bits:>6}{max(high, -low) / BOUND:>9.2%}")
 
     found = ranges()
-    for kernel in KERNELS:
+    for kernel in everything().kernels:
         for name, (low, high) in found.items():
             if name.startswith(f"{kernel}."):
                 add(name, low, high)
-        site, low, high = widest(kernel)
-        if low <= high:
+        if own := [x for x in seen() if x[0].kernel == kernel]:
+            site, low, high = max(own, key=lambda x: max(x[2], -x[1]))
             add(f"  widest of {kernel}: line {site.line}", low, high)
     return "\n".join(lines)

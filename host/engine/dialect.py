@@ -12,6 +12,7 @@ A back end gets a Program: its constants are folded, and of Python's forms only 
 """
 
 import ast
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +42,15 @@ class Kernel:
     name: str
     arguments: dict[str, int]
     body: list[ast.stmt]
+    lines: list[bytes]  # of the whole text, which the body's positions are of
     varying: set[str] = field(default_factory=set)
+
+    def text(self, node: ast.expr) -> str:
+        """An expression as it is written in the source; what was added to a variable (a += b) with the variable."""
+        assert node.end_lineno is not None and node.end_col_offset is not None
+        whole = b"\n".join(self.lines[node.lineno - 1 : node.end_lineno])
+        behind = len(self.lines[node.end_lineno - 1]) - node.end_col_offset
+        return whole[node.col_offset : len(whole) - behind].decode()
 
     def varies(self, node: ast.expr) -> bool:
         """Whether an expression has another value in every lane."""
@@ -89,6 +98,7 @@ def parse(source: str, filename: str = "kernels.py") -> Program:
         tree = ast.parse(source)
     except SyntaxError as error:
         raise DialectError(f"{filename}, line {error.lineno}: {error.msg}") from error
+    lines = source.encode().splitlines()
     constants: dict[str, int] = {}
     found: list[str] = []
     kernels = {}
@@ -99,7 +109,7 @@ def parse(source: str, filename: str = "kernels.py") -> Program:
             check = _Check(node, constants)
             found += check.found
             if not check.found:
-                kernels[node.name] = _simple(node, constants)
+                kernels[node.name] = _simple(node, constants, lines)
     if found:
         raise DialectError("; ".join(f"{filename}, line {what}" for what in found))
     return Program(kernels, constants)
@@ -243,12 +253,12 @@ def _statements(function: ast.FunctionDef) -> list[ast.stmt]:
     return function.body[1:] if ast.get_docstring(function) is not None else function.body
 
 
-def _simple(function: ast.FunctionDef, constants: dict[str, int]) -> Kernel:
+def _simple(function: ast.FunctionDef, constants: dict[str, int], lines: list[bytes]) -> Kernel:
     """A checked function in the few forms that are left, and which of its values vary."""
     arguments = {a.arg: TYPES[a.annotation.id] for a in function.args.args if isinstance(a.annotation, ast.Name)}
     simplify = _Simplify(constants)
     body = [line for statement in _statements(function) for line in simplify.statement(statement)]
-    kernel = Kernel(function.name, arguments, body, {name for name in arguments if name in PER_LANE})
+    kernel = Kernel(function.name, arguments, body, lines, {name for name in arguments if name in PER_LANE})
     before = -1
     while before < len(kernel.varying):  # until nothing is added: loops carry values from their end to their beginning
         before = len(kernel.varying)
@@ -282,7 +292,8 @@ class _Simplify(ast.NodeTransformer):
         if isinstance(node, ast.Assign):
             made = [ast.Assign([self.visit(target)], self.visit(node.value)) for target in reversed(node.targets)]
         elif isinstance(node, ast.AugAssign):
-            load = ast.parse(ast.unparse(node.target), mode="eval").body
+            load = copy.deepcopy(node.target)
+            load.ctx = ast.Load()
             made = [ast.Assign([self.visit(node.target)], self.visit(ast.BinOp(load, node.op, node.value)))]
         elif isinstance(node, ast.For):
             assert isinstance(node.iter, ast.Call)

@@ -7,53 +7,82 @@ import copy
 import ctypes
 import types
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
+from math import ceil
 from typing import Any
 
 import numpy as np
 
 from fixedpoint.lattice import Lattice
-from host.engine import llvm
-from host.engine.passes import SNAP1, TABLES, Passes, passes_of
+from host.base.heartbeat import heartbeat
+from host.engine import dialect, llvm
+from host.engine.passes import Passes, everything, passes_of
 
 POINTER, INT = ctypes.c_void_p, ctypes.c_int32
+COMPILING = "compiling the kernels for this computer"  # a quarter of a second, so they are not kept on disk
+
+# What an image of each of so many lanes takes, in microseconds as measured with 512-bit registers; the ratios count.
+MICROSECONDS = {1: 77, 4: 194, 8: 234, 16: 391}
 
 
-_natives: dict[tuple[int, int], llvm.Native] = {}
-
-
+@cache
 def compiled(passes: Passes, width: int) -> llvm.Native:
     """The two loops for so many lanes."""
-    key = id(passes), width
-    if key not in _natives:
-        loop = [POINTER if bits else INT for bits in llvm.loop_arguments(passes).values()]
-        _natives[key] = llvm.Native(llvm.emit(passes, width), {"learn": loop, "classify": loop})
-    return _natives[key]
+    loop = [POINTER if bits else INT for bits in llvm.loop_arguments(passes).values()]
+    return llvm.Native(llvm.emit(passes, width), {"learn": loop, "classify": loop})
 
 
 @cache
 def one_lattice() -> types.SimpleNamespace:
-    """The kernels, compiled, as the `kernels` of a Lattice whose arrays are NumPy's int32; pixels may be bytes."""
-    signatures = {
-        kernel.name: [POINTER if bits else INT for bits in kernel.arguments.values()]
-        for kernel in SNAP1.program.kernels.values()
-    }
-    native = llvm.Native(llvm.emit(SNAP1, 1), signatures)
-    frozen = {id(table): np.array(table) for table in TABLES.values()}
+    """The kernels, compiled, as the `kernels` of a network; they take whatever has a buffer for an array."""
+    program = everything()
+    signatures = {kernel.name: signature(kernel) for kernel in program.kernels.values()}
+    native = llvm.Native(str(llvm.module(program, 1)), signatures)
 
-    def callable_with_arrays(name: str) -> Any:
+
+    def with_buffers(name: str) -> Callable[..., None]:
         function = native.functions[name]
 
-        def call(*arguments: Any) -> None:
-            # What is not an array of NumPy's already shares its memory with one for as long as the call lasts.
-            arrays = [x if isinstance(x, int) else np.asarray(frozen.get(id(x), x)) if not isinstance(x, bytes)
-                      else np.frombuffer(x, np.uint8) for x in arguments]  # fmt: skip
-            function(*[x if isinstance(x, int) else x.ctypes.data for x in arrays])
+        def call(*given: Any) -> None:
+            function(*addresses(given))
 
         return call
 
-    return types.SimpleNamespace(**{name: callable_with_arrays(name) for name in signatures})
+    return types.SimpleNamespace(**{name: with_buffers(name) for name in native.functions})
+
+
+def signature(kernel: dialect.Kernel, word: type = INT) -> list[type]:
+    """The types of its arguments for ctypes."""
+    return [POINTER if bits else word for bits in kernel.arguments.values()]
+
+
+def addresses(given: Sequence[Any]) -> list[int]:
+    """Arguments of a call as a compiled kernel takes them: of an array the address, good as long as the array lives."""
+    return [
+        x if isinstance(x, int) else x.buffer_info()[0] if isinstance(x, array)  # the quickest way to it
+        else np.frombuffer(x, np.uint8).ctypes.data
+        for x in given
+    ]  # fmt: skip
+
+
+def aligned(shape: tuple[int, int]) -> np.ndarray:
+    """Zeros, int32, that begin with a cache line: a register's worth of them never lies in two."""
+    size = 4 * shape[0] * shape[1]
+    memory = np.zeros(size + 64, np.uint8)
+    begin = -memory.ctypes.data % 64
+    return memory[begin : begin + size].view(np.int32).reshape(shape)
+
+
+def groups(count: int, workers: int) -> list[int]:
+    """How many of `count` lattices are best trained side by side by each of so many processes, one group at a time."""
+
+    def duration(width: int) -> int:
+        return ceil(ceil(count / width) / workers) * MICROSECONDS[width]
+
+    widths = [width for width in MICROSECONDS if width <= llvm.best_lanes()]
+    number = ceil(count / min(widths, key=duration))
+    return [(count + i) // number for i in range(number)]
 
 
 class Lanes:
@@ -73,7 +102,9 @@ class Lanes:
         self.width = next((width for width in llvm.LANES if width >= self.count), 0)
         if not self.width:
             raise ValueError(f"{self.count} lattices: choose at most {llvm.LANES[-1]}")
-        self.arrays = {name: np.zeros((len(getattr(self.shape, name)), self.width), np.int32) for name in self.passes.state}
+        with heartbeat(lambda: COMPILING):
+            self.functions = compiled(self.passes, self.width).functions  # now, not while a run is timed
+        self.arrays = {name: aligned((len(getattr(self.shape, name)), self.width)) for name in self.passes.state}
         self.steps = [0] * self.count
         for lane in range(self.width):  # those that are left over do as the first, and nobody looks
             self._put(lane, lattices[lane if lane < self.count else 0])
@@ -102,6 +133,8 @@ class Lanes:
 
     def _run(self, name: str, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         s, n, width = self.shape, len(images), self.width
+        if labels.shape != (n, self.count):
+            raise ValueError(f"labels {labels.shape}: {self.count} lanes train together")
         pixels = np.zeros((n, s.rows * s.steps, width), np.uint8)
         pixels[:, :, : self.count] = images.reshape(n, self.count, -1).transpose(0, 2, 1)
         targets = np.zeros((n, width), np.int32)
@@ -109,7 +142,7 @@ class Lanes:
         found = np.zeros((n, width), np.int32)
         arrays = [*(self.arrays[x] for x in self.passes.state), *self.tables, pixels, targets, found]
         sizes = [size(s) for size in self.passes.sizes.values()]
-        compiled(self.passes, width).functions[name](*[x.ctypes.data for x in arrays], n, *sizes)
+        self.functions[name](*[x.ctypes.data for x in arrays], n, *sizes)
         return found[:, : self.count]
 
     def lattice(self, lane: int) -> Lattice:

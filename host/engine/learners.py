@@ -1,8 +1,9 @@
 """Executors of the one engine text on the host, and Learners of a Run: the integer engine, and the float64 oracle.
 
-Executors are plain CPython (the golden model), Numba, and a checking CPython.
+Executors are plain CPython (the golden model), LLVM, and LLVM with every intermediate value checked.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,22 +11,21 @@ import numpy as np
 from fixedpoint.kernels import GRADIENT
 from fixedpoint.lattice import CELL, GAIN, Lattice
 from host.base.heartbeat import heartbeat
-from host.engine.fast import int32_words, numba_kernels
-from host.engine.lanes import Lanes, compiled
-from host.engine.passes import SNAP1
+from host.engine.checked import checked_kernels
+from host.engine.lanes import COMPILING, Lanes, one_lattice
 from host.reference import oracle
 from host.runs.checkpoint import digest
 from host.runs.config import Config
 
 
 def executor(name: str) -> dict[str, Any]:
-    """Keyword arguments of a Lattice for the executor: numba, python or checked (see host.engine.checked)."""
-    if name == "numba":
-        return {"kernels": numba_kernels(), "words": int32_words}
+    """Keyword arguments of a Lattice for the executor: llvm, python or checked (see host.engine.checked)."""
+    if name == "llvm":
+        with heartbeat(lambda: COMPILING):
+            return {"kernels": one_lattice()}
     if name == "checked":
-        from host.engine.checked import checked_kernels  # parses the kernels, which takes its time
-
-        return {"kernels": checked_kernels()}
+        with heartbeat(lambda: COMPILING):
+            return {"kernels": checked_kernels()}
     return {}
 
 
@@ -61,12 +61,13 @@ class FixedLearner:
 
 
 class LaneLearner:
-    """The integer engine compiled by LLVM, many images a call, as the Learner of a Run."""
+    """The integer engine compiled by LLVM, many images a call, as the Learner of a Run.
+
+    It is one lane of `lanes`: at first the only one. With neighbours (LaneTeam) it does not train by itself.
+    """
 
     def __init__(self, lattice: Lattice):
-        with heartbeat(lambda: "compiling the kernels for this computer"):
-            compiled(SNAP1, 1)  # now, not while a run is timed
-        self.lanes = Lanes([lattice])
+        self.lanes, self.lane = Lanes([lattice]), 0
 
     def set_rates(self, config: Config, step: int) -> None:
         self.lanes.set_rates(config.rates(step))
@@ -80,13 +81,33 @@ class LaneLearner:
 
     def params(self) -> np.ndarray:
         lattice = self.lanes.shape
-        return self.lanes.arrays["w"][:, 0].reshape(lattice.rows, lattice.cols, 4).copy()
+        return self.lanes.arrays["w"][:, self.lane].reshape(lattice.rows, lattice.cols, 4).copy()
 
     def load(self, params: np.ndarray, step: int) -> None:
-        self.lanes.load(0, params, step)
+        self.lanes.load(self.lane, params, step)
 
     def digest(self) -> str:
-        return digest(self.params(), self.lanes.steps[0])
+        return digest(self.params(), self.lanes.steps[self.lane])
+
+
+class LaneTeam:
+    """LaneLearners as a Team: it moves them into lanes side by side, which they leave for those of their next team."""
+
+    def __init__(self, learners: Sequence[LaneLearner]):
+        self.lanes = Lanes([learner.lanes.lattice(learner.lane) for learner in learners])
+        for lane, learner in enumerate(learners):
+            learner.lanes, learner.lane = self.lanes, lane
+
+    def set_rates(self, config: Config, step: int) -> None:
+        self.lanes.set_rates(config.rates(step))
+
+    def train(self, images: np.ndarray, labels: np.ndarray) -> Sequence[int]:
+        right: list[int] = (self.lanes.learn(images, labels) == labels).sum(0).tolist()
+        return right
+
+    def evaluate(self, images: np.ndarray, labels: np.ndarray) -> Sequence[float]:
+        shares: list[float] = (self.lanes.classify(images) == labels[:, None]).mean(0).tolist()
+        return shares
 
 
 class FloatLearner:

@@ -6,6 +6,10 @@ condition differs, both ways are taken and each lane keeps its own; a loop goes 
 `continue` under such a condition is a shortcut, taken only if all lanes would: the text guarantees that what it skips
 gives the same.
 
+Nothing compiled is kept on disk: what a command needs is read and compiled in 0.25 to 0.3 s of CPU time, whatever the
+number of lanes (the checking mode in 0.7 s). A cache would have to be found, trusted, told apart by processor and
+version, and cleaned up.
+
 Beside the kernels the module has two functions that call them, so that many images cost one call from Python: `learn`
 and `classify`, the loops of Lattice.learn() and Lattice.predict().
 """
@@ -13,7 +17,7 @@ and `classify`, the loops of Lattice.learn() and Lattice.predict().
 import ast
 import ctypes
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from llvmlite import binding, ir
 
@@ -25,9 +29,9 @@ ALIGNED = 4  # bytes: arrays come from anywhere
 LANES = (1, 4, 8, 16)
 
 
-def number(value: int) -> ir.Constant:
-    """A 32-bit constant."""
-    return ir.Constant(INT, value)
+def number(value: int, word: ir.IntType = INT) -> ir.Constant:
+    """A constant."""
+    return ir.Constant(word, value)
 
 
 def whole(node: ast.expr) -> int:
@@ -44,12 +48,16 @@ def wide(value: ir.Value) -> bool:
 class Emitter:
     """Writes one kernel as LLVM's intermediate representation."""
 
+    word = INT  # what a variable is
+    further: ClassVar[dict[str, int]] = {}  # arguments behind the kernel's own, as in Kernel.arguments
+
     def __init__(self, module: ir.Module, kernel: dialect.Kernel, lanes: int):
         self.kernel, self.lanes = kernel, lanes
-        self.vector = ir.VectorType(INT, lanes) if lanes > 1 else INT
+        self.vector = ir.VectorType(self.word, lanes) if lanes > 1 else self.word
+        arguments = kernel.arguments | self.further
         types = [
-            ir.IntType(bits).as_pointer() if bits else self.vector if name in dialect.PER_LANE else INT
-            for name, bits in kernel.arguments.items()
+            ir.IntType(bits).as_pointer() if bits else self.vector if name in dialect.PER_LANE else self.word
+            for name, bits in arguments.items()
         ]
         self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), types), kernel.name)
         self.builder = ir.IRBuilder(self.function.append_basic_block())
@@ -57,7 +65,8 @@ class Emitter:
         self.pointers: dict[str, ir.Argument] = {}
         self.mask: ir.Value | None = None  # the lanes that are here; None: all
         self.following: list[ir.Block] = []  # where `continue` goes
-        for (name, bits), argument in zip(kernel.arguments.items(), self.function.args, strict=True):
+        self.addressing = False  # within an index
+        for (name, bits), argument in zip(arguments.items(), self.function.args, strict=True):
             if bits:
                 argument.add_attribute("noalias")
                 self.pointers[name] = argument
@@ -68,7 +77,7 @@ class Emitter:
 
     def type_of(self, name: str) -> ir.Type:
         """The type of a variable."""
-        return self.vector if self.lanes > 1 and name in self.kernel.varying else INT
+        return self.vector if self.lanes > 1 and name in self.kernel.varying else self.word
 
     def slot(self, name: str) -> ir.Value:
         """Where a variable lives until LLVM has found a register for it."""
@@ -95,23 +104,28 @@ class Emitter:
     # Expressions
 
     def value(self, node: ast.expr) -> ir.Value:
-        """A 32-bit number, or a vector of them."""
+        """A word, or a vector of them."""
         if isinstance(node, ast.Constant):
-            return number(whole(node))
+            return number(whole(node), self.word)
         if isinstance(node, ast.Name):
             return self.builder.load(self.slot(node.id))
         if isinstance(node, ast.Subscript):
             return self.load(node)
         if isinstance(node, ast.BinOp):
-            left, right = self.alike(self.value(node.left), self.value(node.right))
-            return self.operation(type(node.op), left, right)
+            return self.operation(type(node.op), *self.alike(*self.operands(node)))
         truth = self.truth(node)
-        return self.builder.zext(truth, self.vector if wide(truth) else INT)
+        return self.builder.zext(truth, self.vector if wide(truth) else self.word)
+
+    def operands(self, node: ast.BinOp) -> tuple[ir.Value, ir.Value]:
+        """Of an operation."""
+        return self.value(node.left), self.value(node.right)
 
     def operation(self, operator: type[ast.operator], left: ir.Value, right: ir.Value) -> ir.Value:
         b = self.builder
         if operator is ast.FloorDiv:  # the checked domain: a dividend that is not negative, a divisor above 0
             return b.udiv(left, self.of_those_here(right, 1))
+        if self.addressing and operator in (ast.Add, ast.Sub, ast.Mult):
+            return {ast.Add: b.add, ast.Sub: b.sub, ast.Mult: b.mul}[operator](left, right, flags=("nsw",))
         return {ast.Add: b.add, ast.Sub: b.sub, ast.Mult: b.mul, ast.LShift: b.shl, ast.RShift: b.ashr,
                 ast.BitAnd: b.and_, ast.BitOr: b.or_, ast.BitXor: b.xor}[operator](left, right)  # fmt: skip
 
@@ -127,14 +141,14 @@ class Emitter:
             for other in node.values[1:]:
                 found = combine(*self.alike(found, self.truth(other)))
             return found
-        return self.builder.icmp_signed("!=", *self.alike(self.value(node), number(0)))
+        return self.builder.icmp_signed("!=", *self.alike(self.value(node), number(0, self.word)))
 
     def of_those_here(self, value: ir.Value, other: int) -> ir.Value:
         """The value in the lanes that are here, elsewhere one that does no harm."""
         return (
             value
             if self.mask is None
-            else self.builder.select(self.mask, *self.alike(self.splat(value), number(other)))
+            else self.builder.select(self.mask, *self.alike(self.splat(value), number(other, self.word)))
         )
 
     # Arrays
@@ -146,10 +160,19 @@ class Emitter:
             i = self.builder.add(self.builder.mul(i, ir.Constant(LONG, self.lanes)), ir.Constant(LONG, lane))
         return self.builder.gep(self.pointers[name], [i])
 
+    def index(self, node: ast.Subscript) -> ir.Value:
+        """Which element of a lane's array. What leads to it never wraps, as the checking mode shows; to know this lets
+        LLVM count in addresses.
+        """
+        self.addressing = True
+        found = self.value(node.slice)
+        self.addressing = False
+        return found
+
     def load(self, node: ast.Subscript) -> ir.Value:
         b, name = self.builder, dialect.array(node)
         bits, shared = self.kernel.arguments[name], name in dialect.SHARED
-        index = self.value(node.slice)
+        index = self.index(node)
         if wide(index):
             index = self.of_those_here(index, 0)
             found = ir.Constant(ir.VectorType(ir.IntType(bits), self.lanes), ir.Undefined)
@@ -161,13 +184,16 @@ class Emitter:
         else:
             vector = ir.VectorType(ir.IntType(bits), self.lanes)
             found = b.load(b.bitcast(self.address(name, index), vector.as_pointer()), align=bits // 8)
-        return found if bits == 32 else b.zext(found, self.vector if wide(found) else INT)
+        if bits == self.word.width:
+            return found
+        return (b.sext if bits == 32 else b.zext)(found, self.vector if wide(found) else self.word)
 
     def store(self, node: ast.Subscript, value: ir.Value) -> None:
         b, name = self.builder, dialect.array(node)
-        index = self.value(node.slice)
+        index = self.index(node)
         if self.lanes == 1:
-            b.store(value, self.address(name, index))
+            element = ir.IntType(self.kernel.arguments[name])
+            b.store(value if element == self.word else b.trunc(value, element), self.address(name, index))
             return
         value = self.splat(value)
         if wide(index):
@@ -252,7 +278,7 @@ class Emitter:
         b, step = self.builder, whole(node.iter.elts[2])
         low, high = self.value(node.iter.elts[0]), self.value(node.iter.elts[1])
         with b.goto_entry_block():
-            counter = b.alloca(INT)
+            counter = b.alloca(self.word)
         b.store(low, counter)
         head, body, following, end = (b.append_basic_block(name) for name in ("for", "do", "next", "endfor"))
         b.branch(head)
@@ -266,7 +292,7 @@ class Emitter:
         self.following.pop()
         b.branch(following)
         b.position_at_end(following)
-        b.store(b.add(i, number(step)), counter)
+        b.store(b.add(i, number(step, self.word)), counter)
         b.branch(head)
         b.position_at_end(end)
 
@@ -331,8 +357,11 @@ def module(program: dialect.Program, lanes: int) -> ir.Module:
 def emit(passes: Passes, lanes: int) -> str:
     """A network's kernels, and the two loops around them, as text."""
     program, called = passes.program, {call[0] for call in passes.calls}
-    kernels = {name: kernel for name, kernel in program.kernels.items() if lanes == 1 or name in called}
+    kernels = {name: kernel for name, kernel in program.kernels.items() if name in called}
     made = module(dialect.Program(kernels, program.constants), lanes)
+    for kernel in made.functions:  # once each: to inline them into both loops takes longer, and gains nothing
+        kernel.linkage = "internal"
+        kernel.attributes.add("noinline")
     answer = (*passes.take, *passes.classify)
     emit_loop(made, "learn", passes, (*answer, *passes.learn), lanes)
     emit_loop(made, "classify", passes, answer, lanes)
@@ -348,14 +377,20 @@ def machine() -> binding.TargetMachine:
     return target.create_target_machine(cpu=binding.get_host_cpu_name(), features=features, opt=3)
 
 
+def best_lanes() -> int:
+    """As many lattices as are trained fastest here in one call: as many as a vector register has words."""
+    features = binding.get_host_cpu_features()
+    return 16 if features.get("avx512f") else 8 if features.get("avx2") else 4
+
+
 class Native:
     """A compiled module. functions: name -> a ctypes function that takes addresses and integers."""
 
-    def __init__(self, text: str, signatures: Mapping[str, Sequence[type]]):
-        """Compile. signatures: of the functions that are wanted."""
+    def __init__(self, text: str, signatures: Mapping[str, Sequence[type]], level: int = 3):
+        """Compile. signatures: of the functions that are wanted. level: of LLVM's optimisation, 1 to 3."""
         module = binding.parse_assembly(text)
-        options = binding.create_pipeline_tuning_options(3)
-        options.slp_vectorization = options.loop_vectorization = True
+        options = binding.create_pipeline_tuning_options(level)
+        options.slp_vectorization = options.loop_vectorization = level == 3
         computer = machine()
         passes = binding.create_pass_builder(computer, options)
         passes.getModulePassManager().run(module, passes)

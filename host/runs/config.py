@@ -10,9 +10,10 @@ import numpy as np
 
 from fixedpoint import network
 from fixedpoint.build import GRAPHS, RULES, build
-from fixedpoint.network import INIT_FIELDS, MAX_GAIN, MAX_ROWS, MAX_SCALE, RATE_SHIFTS, Random
+from fixedpoint.network import INIT_FIELDS, MAX_GAIN, MAX_ROWS, MAX_SCALE, RATE_SHIFTS
 from host.base.cli import UserError, within
 from host.data.dataset import Dataset
+from host.runs.order import shuffled
 
 SEGMENT = 500  # images between two changes of the learning rate
 PIXEL_BITS = (8, 4, 1)
@@ -159,12 +160,7 @@ class Config:
 
     def order(self, epoch: int) -> np.ndarray:
         """The order of the training images in an epoch (0, 1, ...): Fisher-Yates with the engine's own generator."""
-        random = Random(self.seed + (epoch + 1) * 7919)
-        order = list(range(self.images))
-        for i in range(self.images - 1, 0, -1):
-            k = ((random.draw() << 16 | random.draw()) * (i + 1)) >> 32
-            order[i], order[k] = order[k], order[i]
-        return np.array(order)
+        return shuffled(self.seed + (epoch + 1) * 7919, self.images)
 
     @property
     def form(self) -> tuple[int, ...]:
@@ -314,10 +310,11 @@ def configure(
         raise UserError(f"there is no preset {preset}; choose one of {', '.join(PRESETS)}")
     chosen = PRESETS[preset]
     _, steps, width = data.train_images.shape
-    classes = int(max(data.train_labels.max(), data.test_labels.max())) + 1
+    classes = int(max(data.train_labels.max(), data.test_labels.max())) + 1  # fewer than data.classes with --limit
     rows = width if rows is None else rows
-    cols = max(classes, 10) if cols is None else cols
-    within("--rows", rows, 1, width, f"the images are {width} pixels wide")
+    cols = max(classes, len(data.classes)) if cols is None else cols
+    has = f"the sequences have {width} channels" if data.channels else f"the images are {width} pixels wide"
+    within("--rows", rows, 1, width, has)
     within("--cols", cols, classes, MAX_ROWS, f"one for each of {classes} classes at least")
     images = len(data.train_images)
     within("--epochs", epochs, 1, MAX_STEPS // images, f"a run has {MAX_STEPS} steps at most")

@@ -101,13 +101,18 @@ class RunDirectory:
         if self.epochs_path.exists() and not self.checkpoint_path.exists():
             raise UserError(f"{self.path} has lost its {CHECKPOINT}; restore it, or start anew elsewhere")
 
+    @staticmethod
+    def name(config: Config, seed: int | str, number: int) -> Path:
+        """What the directory of a run is called that its user gave no name."""
+        return Path("runs") / f"{config.preset}-{seed}-{number}"
+
     @classmethod
     def unnamed(cls, config: Config, source: str | None = None) -> "RunDirectory":
         """A new one under runs/, for a run whose directory was not named."""
         number = 0
         while True:
             number += 1
-            path = Path("runs") / f"{config.preset}-{config.seed}-{number}"
+            path = cls.name(config, config.seed, number)
             try:
                 with made(path, exist_ok=False):  # at once, or two processes might find the same name
                     return cls(path, config, False, source)
@@ -115,6 +120,19 @@ class RunDirectory:
                 continue
             except OSError as error:
                 raise UserError(f"cannot make {path} ({error.strerror}); name a place with --run-dir") from error
+
+    def close(self) -> None:
+        """Let another process work in it."""
+        self.lock.close()
+
+    def checkpoint(self, config: Config) -> Checkpoint | None:
+        """The one that is there, if one was written yet. Raises UserError if it is not of this configuration."""
+        if not self.checkpoint_path.exists():
+            return None
+        saved = Checkpoint.read(self.checkpoint_path)
+        if saved.config != config.as_dict():
+            raise UserError(f"{self.checkpoint_path} is another run's; restore it, or start anew elsewhere")
+        return saved
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Checkpoint first, then the lines of epochs.jsonl, which can be made again from it. UserError if it fails."""

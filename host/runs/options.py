@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from host.base import cli
+from host.base.heartbeat import say
 from host.data import dataset
 from host.runs.checkpoint import CHECKPOINT, Checkpoint, damaged
 from host.runs.config import OPTIONS, PIXEL_BITS, PRESETS, Config, configure, prepare
@@ -16,11 +17,12 @@ from host.runs.directory import CONFIG, RunDirectory, other_data
 
 EPOCHS = {"host.simulate": 10, "host.stream": 1}  # defaults
 EVALUATE = cli.Case("--evaluate", lambda args: args.evaluate is not None)
+SEEDS = cli.Case("--seeds", lambda args: getattr(args, "seeds", None) is not None)
 
 
 def add_run_options(parser: cli.Parser, command: str) -> None:
     """The options of a run, and --evaluate. What was not given is None: open_run() fills it in."""
-    training = (EVALUATE,)
+    training, alone = (EVALUATE,), (EVALUATE, SEEDS)
     own, other = (f"{EPOCHS[command]}", next(f"{name}'s is {n}" for name, n in EPOCHS.items() if name != command))
     parser.option(
         "--preset",
@@ -31,7 +33,12 @@ def add_run_options(parser: cli.Parser, command: str) -> None:
     parser.option(
         "--rows", type=int, useless=training, help="lattice rows: the central pixels of each image row (default: all)"
     )
-    parser.option("--cols", type=int, useless=training, help="lattice columns, one per class at least (default: 10)")
+    parser.option(
+        "--cols",
+        type=int,
+        useless=training,
+        help="lattice columns, one per class at least (default: 10; for own sequences one per class)",
+    )
     parser.option(
         "--epochs",
         type=int,
@@ -44,14 +51,14 @@ def add_run_options(parser: cli.Parser, command: str) -> None:
     parser.option(
         "--seed",
         lowest=0,
-        useless=training,
+        useless=alone,
         help="of the initial parameters and the order of the images (default: 1)",
     )
     parser.option("--pixel-bits", type=int, choices=PIXEL_BITS, useless=training, help="bits per pixel (default: 8)")
     parser.option(
         "--data",
-        help="directory with the four MNIST files, plain or .gz (default: bundled digits;"
-        " python -m host.dataset --fetch DIR gets them)",
+        help="directory with the four MNIST files, plain or .gz (python -m host.dataset --fetch DIR gets them), or own"
+        " sequences, FILE.npz or FILE.csv (default: bundled digits)",
     )
     parser.option(
         "--run-dir", type=Path, useless=training, help="directory for this run (default: a new one under runs/)"
@@ -74,15 +81,12 @@ def epochs_note(args: argparse.Namespace, command: str) -> str:
     return f"--epochs is {EPOCHS[command]} by default, {epochs} in {other}; equal ones give equal digests"
 
 
-def open_run(
-    args: argparse.Namespace, command: str, engine: str | None
-) -> tuple[Config, dataset.Dataset, Callable[[], RunDirectory]]:
-    """Configuration, data as the lattice sees it, and what makes or opens the run directory. Raises UserError.
+def wanted(args: argparse.Namespace, engine: str | None) -> dict[str, Any]:
+    """What was asked for, by the configuration's fields; None for what was not.
 
-    engine: float for the float64 oracle, None if the user does not mind. With --resume the run itself knows better, and
-    an option that was given must not contradict it.
+    engine: float for the float64 oracle, None if the user does not mind.
     """
-    wanted: dict[str, Any] = {
+    return {
         "preset": args.preset,
         "rows": args.rows,
         "cols": args.cols,
@@ -93,25 +97,55 @@ def open_run(
         "pixel_bits": args.pixel_bits,
         "arithmetic": engine and ("float" if engine == "float" else "fixed"),
     }
-    source = args.data and str(Path(args.data).absolute())
+
+
+def source(args: argparse.Namespace) -> str | None:
+    """Where the data are that were asked for, None if the user does not mind."""
+    return args.data and str(Path(args.data).absolute())
+
+
+def to_resume(args: argparse.Namespace) -> Path:
+    """The --run-dir of --resume. Raises UserError if there is none."""
+    if args.run_dir is None:
+        raise cli.UserError("--resume needs the run to go on with; add --run-dir DIR")
+    directory: Path = args.run_dir
+    return directory
+
+
+def begun(command: str, wanted: dict[str, Any], source: str | None) -> tuple[Config, dataset.Dataset]:
+    """Configuration and data of a new run. Raises UserError."""
+    defaults = {"preset": "critical", "epochs": EPOCHS[command], "seed": 1, "pixel_bits": 8, "arithmetic": "fixed"}
+    wanted = wanted | {field: value for field, value in defaults.items() if wanted[field] is None}
+    data = dataset.load(source).limited(wanted.pop("images"), wanted.pop("test_images"))
+    return configure(data, **wanted), data
+
+
+def open_run(
+    args: argparse.Namespace, command: str, engine: str | None
+) -> tuple[Config, dataset.Dataset, Callable[[], RunDirectory]]:
+    """Configuration, data as the lattice sees it, and what makes or opens the run directory. Raises UserError.
+
+    engine: as for wanted(). With --resume the run itself knows better, and an option that was given must not contradict
+    it.
+    """
+    asked, place = wanted(args, engine), source(args)
     if args.resume:
-        if args.run_dir is None:
-            raise cli.UserError("--resume needs the run to go on with; add --run-dir DIR")
-        config, stored_source = RunDirectory.stored(args.run_dir)
-        recall(args.run_dir, config, wanted)
-        data = data_of(args.run_dir, config, source or stored_source)
+        path = to_resume(args)
+        config, stored = RunDirectory.stored(path)
+        recall(path, config, asked)
+        data = data_of(path, config, place or stored)
     else:
-        defaults = {"preset": "critical", "epochs": EPOCHS[command], "seed": 1, "pixel_bits": 8, "arithmetic": "fixed"}
-        wanted |= {field: value for field, value in defaults.items() if wanted[field] is None}
-        data = dataset.load(source).limited(wanted.pop("images"), wanted.pop("test_images"))
-        config = configure(data, **wanted)
+        config, data = begun(command, asked, place)
         if args.run_dir:
             RunDirectory.check_new(args.run_dir)
 
+    for note in data.notes:
+        say(note)
+
     def begin() -> RunDirectory:
         if args.run_dir is None:
-            return RunDirectory.unnamed(config, source)
-        return RunDirectory(args.run_dir, config, args.resume, source)
+            return RunDirectory.unnamed(config, place)
+        return RunDirectory(args.run_dir, config, args.resume, place)
 
     return config, prepare(data, config), begin
 
@@ -119,7 +153,7 @@ def open_run(
 def way_on(args: argparse.Namespace, command: str, path: Path) -> str:
     """The command that goes on with a run: what was given and is not in its config.json is given again."""
     words = ["python", "-m", command, "--run-dir", str(path), "--resume"]
-    for name in ("data", "engine", "port", "baud", "sim_arch", "twin", "exit", "json"):
+    for name in ("seeds", "workers", "data", "engine", "port", "baud", "sim_arch", "twin", "exit", "json"):
         if name in args.given and (name != "data" or args.resume):  # else the run itself remembers where they were
             value = getattr(args, name)
             words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
@@ -181,4 +215,6 @@ def open_checkpoint(args: argparse.Namespace) -> tuple[Checkpoint, Config, datas
             f" classes at most, and these have {steps} with {width} in {data.test_labels.max() + 1}; name the right"
             " ones with --data"
         )
+    for note in data.notes:
+        say(note)
     return saved, config, prepare(data, config)

@@ -9,7 +9,8 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 from tqdm import tqdm
 
@@ -17,7 +18,7 @@ from host.base import cli, streams
 from host.data.dataset import Dataset
 from host.runs.checkpoint import Checkpoint
 from host.runs.config import Config
-from host.runs.run import Learner, Progress, Run, examine
+from host.runs.run import Alone, Learner, Progress, Run, examine
 
 EVERY = 10.0  # seconds between two lines
 REDRAW = 0.2  # between two states of the bar
@@ -28,6 +29,8 @@ BOARD_SECONDS = 0.114
 BOARD_CELL_STEPS = 28 * 10 * 28
 TEST_SHARE = 0.4  # of a training image's time is a test image's: the link, and one sweep forward
 
+# One of several runs in the block.
+RUN = "  seed {seed:<17}{test_accuracy:.4f}  digest {digest}  {run_dir}"
 # The fields of a result: what the block calls them, and how it writes them. Others are written as they are called.
 FIELDS = {
     "test_accuracy": ("test accuracy", "{:.4f}"),
@@ -48,6 +51,10 @@ FIELDS = {
     "board_waiting_share": ("board waits for data", "{:.1%} of its time"),
     "board_ms_per_step": ("board's last step", "{} ms"),
     "board_free_heap": ("board's free heap", "{} bytes"),
+    "mean": ("mean", "{:.4f} (of the test accuracies)"),
+    "sd": ("standard deviation", "{:.4f} (sample: over n - 1)"),
+    "lowest": ("lowest", "{:.4f}"),
+    "highest": ("highest", "{:.4f}"),
     "twin_checks": ("twin", "all {} results were equal: digest and prediction after every image"),
 }
 
@@ -63,7 +70,10 @@ def show(title: str, result: dict[str, Any], as_json: bool, again: str = "") -> 
     Raises Undelivered, BrokenPipeError.
     """
     lines = [title]
+    lines += [RUN.format(**run) for run in result.get("runs", ())]
     for name, value in result.items():
+        if name == "runs" or value is None:
+            continue
         label, form = FIELDS.get(name, (name.replace("_", " "), "{}"))
         lines.append(f"  {label:<22}{form.format(value)}")
     try:
@@ -77,18 +87,23 @@ def show(title: str, result: dict[str, Any], as_json: bool, again: str = "") -> 
 
 def trained(run: Run) -> dict[str, Any]:
     """The result of a run that has come to its end."""
-    last = run.epochs[-1]
+    return result(run.config, run.epochs, run.directory.path)
+
+
+def result(config: Config, epochs: list[dict[str, Any]], path: Path) -> dict[str, Any]:
+    """The result of a run whose epochs these are, all of them, in this directory."""
+    last = epochs[-1]
     return {
         "test_accuracy": last["test_accuracy"],
         "train_accuracy": last["train_accuracy"],
-        "images": run.config.images,
-        "test_images": run.config.test_images,
-        "epochs": len(run.epochs),
-        "steps": run.step,
-        "seed": run.config.seed,
+        "images": config.images,
+        "test_images": config.test_images,
+        "epochs": len(epochs),
+        "steps": last["step"],
+        "seed": config.seed,
         "digest": last["digest"],
         "images_per_second": last["images_per_second"],
-        "run_dir": str(run.directory.path),
+        "run_dir": str(path),
     }
 
 
@@ -97,15 +112,15 @@ def tested(
 ) -> dict[str, Any]:
     """The result of testing a checkpoint's parameters, so many images at a time. Raises KeyboardInterrupt."""
     learner.load(saved.params, saved.step)
-    config, count, hits = Config.from_dict(saved.config), len(data.test_labels), 0
+    config, count, hits = Config.from_dict(saved.config), len(data.test_labels), [0]
     say(f"{count} test images; {shape(config)}; {path}")
     with Meter() as meter:
-        for seen, hits in examine(learner, data, part):
-            meter.tell(Progress(1, 1, 0, 0, 0, count, seen, hits))
+        for seen, hits in examine(Alone(learner), data, part):
+            meter.tell(Progress(1, 1, 0, 0, 0, count, seen, hits[0]))
             if status.requested:
                 raise KeyboardInterrupt
     return {
-        "test_accuracy": round(hits / count, 6),
+        "test_accuracy": round(hits[0] / count, 6),
         "images": config.images,
         "test_images": count,
         "epochs": len(saved.epochs),
@@ -121,14 +136,19 @@ def shape(config: Config) -> str:
     return f"{config.rows}x{config.cols} cells, {config.steps} steps"
 
 
+def content(config: Config) -> str:
+    """What a run trains on and tests, and with which lattice, for people."""
+    passes = f"{config.images} images x {config.epochs} {'epoch' if config.epochs == 1 else 'epochs'}"
+    return f"{passes}, {config.test_images} test images; {shape(config)}"
+
+
 def announce(run: Run, where: str, note: str, board: bool) -> None:
     """The lines before a run: what, where, and a note why there are so many epochs.
 
     board: a real one, so that time is worth a word.
     """
     config = run.config
-    passes = f"{config.images} images x {config.epochs} {'epoch' if config.epochs == 1 else 'epochs'}"
-    say(f"{passes}, {config.test_images} test images; {shape(config)}")
+    say(content(config))
     parts = [where, str(run.directory.path)]
     if run.step:
         parts.append("complete" if run.complete else f"going on at step {run.step} of {config.total}")
@@ -156,11 +176,10 @@ def drawable() -> bool:
         return False
 
 
-class Meter:
-    """Shows how far a run is. extra() may add something to its text."""
+class Gauge:
+    """A bar with a text, or the text alone in lines."""
 
-    def __init__(self, extra: Callable[[], str] = lambda: ""):
-        self.extra = extra
+    def __init__(self) -> None:
         self.bar = tqdm(
             bar_format="{desc} |{bar}|",
             file=sys.stderr,
@@ -169,16 +188,36 @@ class Meter:
             delay=REDRAW,  # no bar before there is something to say
             disable=not drawable(),
         )
-        self.told = self.seen = time.monotonic()
-        self.before: Progress | None = None
-        self.done = {"training": 0, "testing": 0}
-        self.spent = {"training": 0.0, "testing": 0.0}
+        self.told = time.monotonic()
 
-    def __enter__(self) -> "Meter":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.bar.close()
+
+    def show(self, clock: float, text: Callable[[], str], at: int, of: int) -> None:
+        """Show the text, and how far it is, if it is time for that. clock: what time.monotonic() says now."""
+        if clock - self.told < (EVERY if self.bar.disable else REDRAW):
+            return
+        self.told = clock
+        if self.bar.disable:
+            say(text())
+        else:
+            self.bar.total, self.bar.n = of, at
+            self.bar.set_description_str(text())
+
+
+class Meter(Gauge):
+    """Shows how far a run is. extra() may add something to its text."""
+
+    def __init__(self, extra: Callable[[], str] = lambda: ""):
+        super().__init__()
+        self.extra = extra
+        self.seen = self.told
+        self.before: Progress | None = None
+        self.done = {"training": 0, "testing": 0}
+        self.spent = {"training": 0.0, "testing": 0.0}
 
     def tell(self, now: Progress) -> None:
         """Take note of the progress, and show it if it is time for that."""
@@ -190,14 +229,7 @@ class Meter:
             self.done[phase] += at - ((before.tested or before.image) if before and same else 0)
             self.spent[phase] += clock - self.seen
         self.seen, self.before = clock, now
-        if clock - self.told < (EVERY if self.bar.disable else REDRAW):
-            return
-        self.told = clock
-        if self.bar.disable:
-            say(self.text(now))
-        else:
-            self.bar.total, self.bar.n = now.test_images if now.tested else now.images, at
-            self.bar.set_description_str(self.text(now))
+        self.show(clock, lambda: self.text(now), at, now.test_images if now.tested else now.images)
 
     def text(self, now: Progress) -> str:
         """Progress in one line of less than 80 characters."""

@@ -1,4 +1,4 @@
-"""The exported C compiled for this computer, as an executor: what a user of it gets, beside LLVM and Numba."""
+"""The exported C compiled for this computer, as an executor: what a user of it gets, beside LLVM."""
 
 import ctypes
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from fixedpoint.lattice import Lattice
 from host.base.scratch import Scratch
-from host.engine.passes import LATTICE
+from host.engine.passes import passes_of
 from tools.c import model
 from tools.c.build import compiler, execute
 
@@ -49,7 +49,7 @@ class CompiledC:
     def __init__(self, lattice: Lattice, options: tuple[str, ...] = FAST):
         argv = [compiler("the exported C"), "-std=c99", *options, "-shared", "-fPIC", "-o"]
         with Scratch("c") as directory:
-            for name, text in model.files(lattice, LATTICE, "for tools.c.library").items():
+            for name, text in model.files(lattice, passes_of(lattice), "for tools.c.library").items():
                 (directory / name).write_text(text)
             (directory / "loops.c").write_text(LOOPS)
             made = directory / "shoreline.so"

@@ -10,8 +10,8 @@ from host.engine.passes import Passes
 
 HERE = Path(__file__).parent
 MADE = "/* Shoreline: made by python -m tools.export_c; the next one overwrites it."  # how a file of ours begins
-CELL, *_, GAIN, _, _, _, _, KT = RECORD
-WIRES, FIELDS = GAIN + 1, KT + 1  # words of a record: those that say who is connected with whom; with coefficients
+CELL, *_, LAG, _, _, _, _, KT = RECORD
+WIRES, FIELDS = LAG + 1, KT + 1  # words of a record: those that say who is connected with whom; with coefficients
 
 
 def _heading(about: str) -> str:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from host.base.cli import UserError
-from host.engine.passes import LATTICE
+from host.engine.passes import passes_of
 from tools.c import thumb
 from tools.c.build import execute
 from tools.cost.arm import counts
@@ -18,7 +18,7 @@ def count_c(job: Job, argv: list[str]) -> tuple[dict[str, Counts], dict[str, int
     """
     lattice = job.config.lattice()
     lattice.set_rates(job.config.rates(0))
-    program = thumb.build(lattice, LATTICE, job.directory)
+    program = thumb.build(lattice, passes_of(lattice), job.directory)
     *marks, digest = execute([*argv[:-3], str(program)], stdin=(job.directory / "digits").read_bytes()).decode().split()
     found = split(marks, counts(job)[:-1])
     for image, label in job.pairs:
