@@ -12,7 +12,18 @@ class Kernels:
 
 
 for module in (kernels, diagonal_kernels):
-    for name in ("draw", "feed", "softmax", "derive_units", "listen", "absorb", "logits", "teach", "adapt"):
+    for name in (
+        "draw",
+        "feed",
+        "softmax",
+        "derive_weights",
+        "derive_units",
+        "listen",
+        "absorb",
+        "logits",
+        "teach",
+        "adapt",
+    ):
         if hasattr(module, name):
             setattr(Kernels, name, staticmethod(getattr(module, name)))
 
@@ -31,7 +42,6 @@ class Diagonal(Network):
         if not 1 <= units <= MAX_UNITS:
             raise ValueError(f"{units} units: 1..{MAX_UNITS}")
         self.units = units
-        self.base = 0
         self.narrow = -2
         while steps >> (self.narrow + 2):
             self.narrow += 1  # bit_length(steps) - 2
@@ -54,16 +64,26 @@ class Diagonal(Network):
         return 1 if i < 0 else 0 if i < self.units else 3 if i < 2 * self.units else 2
 
     def _derive(self):
-        self.kernels.derive_units(self.w, self.v, self.u, tables.C, tables.DA, self.units, self.rows, self.cols)
+        self.kernels.derive_weights(self.w, self.v, len(self.w))
+        self.kernels.derive_units(self.w, self.u, tables.C, tables.DA, self.units, self.rows)
 
     def _update(self):
-        self.kernels.adapt(self.w, self.s, self.z, self.rule, self.units, self.rows, self.cols, self.gain, self.narrow)
+        self.kernels.adapt(
+            0, 0, self.w, self.s, self.v, self.z, self.rule, self.units, self.rows, self.cols, self.gain,
+            self.narrow,
+        )  # fmt: skip
+        self.kernels.derive_units(self.w, self.u, tables.C, tables.DA, self.units, self.rows)
+
+    def row(self, pixels, offset=0, count=1):
+        """As Network.row(); inputs of a row lie side by side."""
+        self.kernels.feed(self.h, pixels, offset, 1, count * self.rows, self.arrived * self.rows, 1, self.scale)
+        self.arrived += count
 
     def advance(self):
         """Take in the image rows that have arrived since the last call."""
-        self.kernels.listen(self.h, self.quiet, self.rows, self.steps, self.done, self.arrived)
+        self.kernels.listen(self.h, self.quiet, self.rows, self.done, self.arrived)
         self.kernels.absorb(
-            0, 0, self.e, self.s, self.h, self.v, self.u, tables.TANH, self.quiet, self.units, self.rows, self.steps,
+            0, 0, self.e, self.s, self.h, self.v, self.u, tables.TANH, self.quiet, self.units, self.rows,
             self.done, self.arrived, self.gain, self.narrow,
         )  # fmt: skip
         self.done = self.arrived
@@ -79,5 +99,7 @@ class Diagonal(Network):
         best = self.classify()
         run = self.kernels
         run.softmax(self.z, tables.EXP, self.cols, label, self.cool)
-        run.teach(self.e, self.s, self.v, self.u, self.z, self.units, self.rows, self.cols, self.narrow)
+        run.teach(
+            0, 0, self.e, self.s, self.v, self.u, self.z, self.quiet, self.units, self.rows, self.cols, self.steps
+        )
         return best

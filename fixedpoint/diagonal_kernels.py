@@ -42,7 +42,7 @@ _C = const(0)  # Q15 coefficient c of the leaky integrator
 _RATIO = const(1)  # Q10 (da/dl) / c
 _B = const(2)  # Q14 operand of b
 _S = const(3)  # Q15 s
-_D = const(4)  # Q14 d of the last step
+_D = const(4)  # Q14 - narrow d of the last step: so coarse that 2**narrow steps and more can be summed up
 _ETA = const(5)  # Q25 accumulator of eta = ds/dl, read as Q10
 _UNIT = const(6)
 
@@ -50,13 +50,15 @@ _UNIT = const(6)
 RECORD = (_UNIT, _D)
 
 
-def derive_units(w: ptr32, v: ptr32, u: ptr32, c_table: ptr16, da_table: ptr16, units: int, inputs: int, outs: int):
-    """Parameters w (Q26) -> operands v of W and V (Q12), and coefficients in the records of the units."""
+def derive_weights(w: ptr32, v: ptr32, count: int):
+    """Parameters w (Q26) -> operands v of W and V (Q12); of l and b there are none."""
+    for p in range(count):
+        v[p] = (w[p] + 8192) >> 14  # nearest
+
+
+def derive_units(w: ptr32, u: ptr32, c_table: ptr16, da_table: ptr16, units: int, inputs: int):
+    """Parameters w (Q26) -> coefficients in the records of the units."""
     n = units * inputs
-    for p in range(n):
-        v[p] = (w[p] + 8192) >> 14  # Q26 -> Q12, nearest
-    for p in range(n + 2 * units, n + (2 + outs) * units):
-        v[p] = (w[p] + 8192) >> 14
     for k in range(units):
         q = k * _UNIT
         x = w[n + k] + _L_ORIGIN  # c(l) and da/dl as in kernels.derive()
@@ -71,32 +73,34 @@ def derive_units(w: ptr32, v: ptr32, u: ptr32, c_table: ptr16, da_table: ptr16, 
         u[q + _B] = (w[n + units + k] + 2048) >> 12  # Q26 -> Q14, nearest
 
 
-def listen(h: ptr32, quiet: ptr32, inputs: int, steps: int, t0: int, t1: int):
+def listen(h: ptr32, quiet: ptr32, inputs: int, t0: int, t1: int):
     """quiet[2 t], quiet[2 t + 1]: how many of the first and of the last inputs have been 0 so far, for t0 <= t < t1."""
     first = last = inputs
     if t0 > 0:
         first = quiet[2 * t0 - 2]
         last = quiet[2 * t0 - 1]
     for t in range(t0, t1):
-        i = 0
-        while i < first and h[i * steps + t] == 0:
+        i = t * inputs
+        end = i + first
+        while i < end and h[i] == 0:
             i += 1
-        first = i
-        i = 0
-        while i < last and h[(inputs - 1 - i) * steps + t] == 0:
-            i += 1
-        last = i
+        first = i - t * inputs
+        i = t * inputs + inputs
+        end = i - last
+        while i > end and h[i - 1] == 0:
+            i -= 1
+        last = t * inputs + inputs - i
         quiet[2 * t] = first
         quiet[2 * t + 1] = last
 
 
 def absorb(
     a: int, x: int, e: ptr32, s: ptr32, h: ptr32, v: ptr32, u: ptr32, tanh: ptr16, quiet: ptr32, units: int,
-    inputs: int, steps: int, t0: int, t1: int, gain: int, narrow: int,
+    inputs: int, t0: int, t1: int, gain: int, narrow: int,
 ):  # fmt: skip
-    """Rows t0 <= t < t1 of an image, which may come in several calls: outputs, traces e and their sums s.
+    """Rows t0 <= t < t1 of an image, which may come in several calls: outputs, traces e and the sums s.
 
-    h: input i at time t in h[i * steps + t], stored divided by 2**gain. e: Q29 accumulators, read as Q14 (as in
+    h: input i at time t in h[t * inputs + i], stored divided by 2**gain. e: Q29 accumulators, read as Q14 (as in
     kernels.forward()); s: sum of d e, Q28 - narrow. The sum takes what d and e were a step before, which is all known:
     so one sweep over the weights does, and the last summand is left to teach(). quiet: from listen(); inputs that have
     been 0 so far add nothing, and are passed over (all 0: none is). a and x carry nothing in.
@@ -104,60 +108,81 @@ def absorb(
     n = units * inputs
     half = (1 << narrow) >> 1
     if t0 == 0:
-        for a in range(n):
+        a = 0
+        while a < n:
             e[a] = _HALF_C
-        for a in range(n + 3 * units):
+            a += 1
+        a = 0
+        end = n + 3 * units
+        while a < end:
             s[a] = 0
+            a += 1
         for k in range(units):
-            q = k * _UNIT
-            u[q + _S] = 0
-            u[q + _D] = 0
-            u[q + _ETA] = _HALF_C
+            a = k * _UNIT
+            u[a + _S] = 0
+            u[a + _D] = 0
+            u[a + _ETA] = _HALF_C
     wide = 5 - gain
     bias = (1 << wide) >> 1
     for t in range(t0, t1):
         first = quiet[2 * t]
-        last = inputs - quiet[2 * t + 1]
+        last = quiet[2 * t + 1]
         for k in range(units):
-            q = k * _UNIT
-            c = u[q + _C]
-            d = u[q + _D]
+            a = k * _UNIT
+            c = u[a + _C]
+            d = u[a + _D]
             total = 0
-            a = k * inputs + first
-            i = first * steps + t
-            for _ in range(first, last):
-                x = e[a] >> 15
-                s[a] = ((x * d + half) >> narrow) + s[a]  # nearest
-                x = (h[i] - x) * c + e[a]
+            a = k * inputs
+            row = t * inputs - a  # from a weight's place to its input's
+            end = a + inputs - last
+            a += first
+            while a < end:
+                x = e[a]
+                f = x
+                s[a] = (x >> 15) * d + s[a]
+                x = h[row + a]
+                x = x - (f >> 15)
+                x = x * c + f
                 e[a] = x
                 total = ((x >> 15) * v[a] >> 6) + total  # Q20, floor
                 a += 1
-                i += steps
             # s, Q15, nearest
+            a = k * _UNIT
             x = (total + bias) >> wide
-            if x > _S_LIMIT:
-                x = _S_LIMIT
-            if x < 0 - _S_LIMIT:
-                x = 0 - _S_LIMIT
+            if (x ^ (x >> 31)) >> 18:  # beyond 8.0
+                x = _S_LIMIT ^ (x >> 31)
             # eta <- eta - c eta + (da/dl) (s_old - u); u - s_old = (s - s_old) / c
-            y = u[q + _ETA]
-            y = y - (y >> 15) * c
-            y = y - (x - u[q + _S]) * u[q + _RATIO]
-            u[q + _ETA] = y
-            u[q + _S] = x
-            x = ((x + 1) >> 1) + u[q + _B]
-            z = x >> 31
-            x = (x ^ z) - z
-            if x > _Y_RANGE:
+            d = x - u[a + _S]
+            u[a + _S] = x
+            y = (x + 1) >> 1
+            x = u[a + _RATIO]
+            d = d * x
+            x = u[a + _ETA]
+            x = x - (x >> 15) * c - d
+            u[a + _ETA] = x
+            f = x >> 15
+            x = u[a + _B] + y
+            sign = (x >> 31) | 1
+            x = sign * x
+            if x >> 17:
                 x = _Y_RANGE
-            j = x >> 8
-            d = tanh[j]
-            x = (((tanh[j + 1] - d) * (x & 255) + 128) >> 8) + d  # |y|, nearest
-            d = _ONE - ((x * x + 8192) >> 14)  # nearest
-            u[q + _D] = d
-            s[n + k] = (((y >> 15) * d + half) >> narrow) + s[n + k]  # nearest
-            s[n + units + k] = s[n + units + k] + d
-            s[n + 2 * units + k] = ((x ^ z) - z) + s[n + 2 * units + k]
+            part = x & 255
+            x = x >> 8
+            d = tanh[x]
+            x = tanh[x + 1]
+            x = (((x - d) * part + 128) >> 8) + d  # |y|, nearest
+            y = sign * x
+            x = _ONE - ((x * x + 8192) >> 14)  # d, nearest
+            d = (half + x) >> narrow  # nearest
+            u[a + _D] = d
+            a = n + units + k
+            s[a] = s[a] + x
+            x = y
+            a += units
+            s[a] = s[a] + x
+            a = n + k
+            x = d
+            s[a] = f * x + s[a]
 
 
 def logits(s: ptr32, v: ptr32, z: ptr32, units: int, inputs: int, outs: int):
@@ -177,14 +202,23 @@ def logits(s: ptr32, v: ptr32, z: ptr32, units: int, inputs: int, outs: int):
         z[j] = total
 
 
-def teach(e: ptr32, s: ptr32, v: ptr32, u: ptr32, z: ptr32, units: int, inputs: int, outs: int, narrow: int):
-    """M_k, Q22, saturated at 64.0, behind the outs logits and deltas in z; the last summand of all sums for W."""
-    half = (1 << narrow) >> 1
-    a = 0
+def teach(
+    a: int, x: int, e: ptr32, s: ptr32, v: ptr32, u: ptr32, z: ptr32, quiet: ptr32, units: int, inputs: int, outs: int,
+    steps: int,
+):  # fmt: skip
+    """M_k, Q22, saturated at 64.0, behind the outs logits and deltas in z; the last summand of all sums for W.
+
+    a and x carry nothing in.
+    """
+    first = quiet[2 * steps - 2]
+    last = quiet[2 * steps - 1]
     for k in range(units):
         d = u[k * _UNIT + _D]
-        for _ in range(inputs):
-            s[a] = (((e[a] >> 15) * d + half) >> narrow) + s[a]  # nearest
+        a = k * inputs + first
+        end = k * inputs + inputs - last
+        while a < end:
+            x = e[a] >> 15
+            s[a] = d * x + s[a]
             a += 1
         p = (inputs + 2) * units + k
         total = 0
@@ -199,26 +233,33 @@ def teach(e: ptr32, s: ptr32, v: ptr32, u: ptr32, z: ptr32, units: int, inputs: 
         z[2 * outs + k] = total
 
 
-def adapt(w: ptr32, s: ptr32, z: ptr32, rule: ptr32, units: int, inputs: int, outs: int, gain: int, narrow: int):
-    """One SGD step: w -= rate * M * sum, Q26, within bounds.
+def adapt(
+    p: int, x: int, w: ptr32, s: ptr32, v: ptr32, z: ptr32, rule: ptr32, units: int, inputs: int, outs: int, gain: int,
+    narrow: int,
+):  # fmt: skip
+    """One SGD step: w -= rate * M * sum, Q26, within bounds; and the operands of what has changed, as in derive_weights().
 
-    rule is 4 x (multiplier 0..32767, shift 14..40, lowest, highest) of l, W, V, b: rate = multiplier * 2**-shift.
+    rule is 4 x (multiplier 0..32767, shift 14..40, lowest, highest) of l, W, V, b: rate = multiplier * 2**-shift. p and
+    x carry nothing in.
     """
     n = units * inputs
     for b in range(3 * units + outs):  # rows of parameters that have one message: W_k, l_k, b_k, V_j
         k = many = 1
         if b < units:
-            p = i = b * inputs
+            p = b * inputs
+            i = p
             many = inputs
             x = z[2 * outs + b]
             e = 28 - narrow - gain
         elif b < 2 * units:
-            p = i = n + b - units
+            p = n + b - units
+            i = p
             k = 0
             x = z[2 * outs + b - units]
             e = 24 - narrow
         elif b < 3 * units:
-            p = i = n + b - units
+            p = n + b - units
+            i = p
             k = 3
             x = z[2 * outs + b - 2 * units]
             e = 14
@@ -231,15 +272,13 @@ def adapt(w: ptr32, s: ptr32, z: ptr32, rule: ptr32, units: int, inputs: int, ou
             e = 14
         # message times multiplier: 14 bits and an exponent
         e = e + rule[4 * k + 1] - 19
-        y = x >> 31
-        y = (x ^ y) - y
+        y = ((x >> 31) | 1) * x
         half = 0
         while (y >> half) > 32767:
             half += 1
         e = e - half
         x = ((x + ((1 << half) >> 1)) >> half) * rule[4 * k]  # nearest
-        y = x >> 31
-        y = (x ^ y) - y
+        y = ((x >> 31) | 1) * x
         half = 0
         while (y >> half) > 16383:
             half += 1
@@ -252,22 +291,25 @@ def adapt(w: ptr32, s: ptr32, z: ptr32, rule: ptr32, units: int, inputs: int, ou
             most = _UPDATE_LIMIT >> (0 - e)
         if e > 31:
             e = 31
-        for _ in range(many):
-            x = s[i]
+        i = i - p  # from a parameter to its sum
+        end = p + many
+        while p < end:
+            x = s[i + p]
             y = (x >> 15) * a + (((x & 32767) * a) >> 15)  # floor
-            if e > 0:
-                y = ((y >> (e - 1)) + 1) >> 1  # nearest
-            else:
-                if y > most:
-                    y = most
-                if y < 0 - most:
-                    y = 0 - most
-                y = y << (0 - e)
-            y = w[p] - y
-            if y < low:
-                y = low
-            if y > high:
-                y = high
-            w[p] = y
-            i += 1
+            if y:
+                if e > 0:
+                    y = ((y >> (e - 1)) + 1) >> 1  # nearest
+                else:
+                    if y > most:
+                        y = most
+                    if y < 0 - most:
+                        y = 0 - most
+                    y = y << (0 - e)
+                x = w[p] - y
+                if x < low:
+                    x = low
+                if x > high:
+                    x = high
+                w[p] = x
+                v[p] = (x + 8192) >> 14  # nearest
             p += 1

@@ -382,110 +382,112 @@ def backward(i: int, x: int, h: ptr32, m: ptr32, n: int, steps: int, mantissa: i
         m[i + _GRADIENT + 3] = ((((gbb & 32767) * x >> 15) + (gbb >> 15) * x) >> nb) + grb
 
 
-def exact(t: int, x: int, h: ptr32, m: ptr32, n: int, steps: int, mantissa: int):
-    """Messages and exact gradients of all n cells, as backward() has them of SnAP-1: h, rows y -> rows nu.
+def exact(i: int, x: int, h: ptr32, m: ptr32, n: int, steps: int, mantissa: int):
+    """Messages and exact gradients of all n cells, as backward() has them of SnAP-1; h: rows y -> rows nu.
 
     The message carries the future of its cell: nu(t) = nu(t + 1) + c (lam(t) - nu(t + 1)), lam = m d, and a source hears
     w nu instead of k lam. Then dL/dw = sum over t of nu y_source, dL/db = sum of lam, and dL/dl = sum of
-    nu (da/dl) / c (s_old - u): as backpropagation through time has it, with the filter run in reverse. nu is a mean of
-    messages, so it stays within their bound. A readout has c = 1 and w = 1: its nu is delta.
+    nu (da/dl) / c (s_old - u): backpropagation through time, with the filter run in reverse. nu is a mean of messages,
+    so it stays within their bound. A readout has c = 1 and w = 1: its nu is delta.
     """
     for p in range(n - 1, -1, -1):
-        q = p * _CELL
-        own = p * steps
-        right = m[q + _RIGHT]
-        below = m[q + _BELOW]
-        r = right * _CELL
-        s = below * _CELL
+        i = p * _CELL
+        r = m[i + _RIGHT] * _CELL
+        s = m[i + _BELOW] * _CELL
+        begin = p * steps
+        end = begin + steps
         if (m[r + _PEAK] | m[s + _PEAK]) == 0:  # no message came: all that follows would be zero
-            for t in range(steps):
-                h[own + t] = 0
-            for t in range(5):
-                m[q + _EXPONENT + t] = 0
-            m[q + _PEAK] = 0
+            m[i + _PEAK] = 0
+            for k in range(5):
+                m[i + _EXPONENT + k] = 0
+            for i in range(begin, end):
+                h[i] = 0
             continue
-        right = right * steps
-        below = below * steps
-        c = m[q + _C]
+        right = (m[i + _RIGHT] - p) * steps  # from a place in the cell's own row to the same step in another's
+        below = (m[i + _BELOW] - p) * steps
+        left = (m[i + _LEFT] - p) * steps
+        top = (m[i + _TOP] - p) * steps
+        c = m[i + _C]
+        wl = m[i + _WL]
+        wt = m[i + _WT]
+        lag = m[i + _LAG]
         wr = m[r + _WL]
         wb = m[s + _WT]
-        peak = nu = high = low = 0
-        for t in range(steps - 1, -1, -1):
+        nu = 0
+        high = 0
+        low = 0
+        peak = 0
+        i = end
+        while i > begin:
+            i -= 1
+            x = h[i]
+            d = _ONE - ((x * x + 8192) >> _Y_BITS)  # nearest
             # m = wR nu_right + wB nu_below, Q20, in two halves; lam = m d, Q22
-            x = h[right + t]
+            x = h[right + i]
             v = (x >> 14) * wr
             y = (x & 16383) * wr
-            x = h[below + t]
+            x = h[below + i]
             v = (x >> 14) * wb + v
             y = (x & 16383) * wb + y
             x = ((y + 8192) >> 14) + v  # nearest
-            v = x >> 31
-            if (x ^ v) > _M_LIMIT:
-                x = _M_LIMIT ^ v
-            y = h[own + t]
-            d = _ONE - ((y * y + 8192) >> _Y_BITS)  # nearest
+            if (x ^ (x >> 31)) >> 26:  # beyond 64.0
+                x = _M_LIMIT ^ (x >> 31)
             x = (((x & 4095) * d + 2048) >> 12) + (x >> 12) * d  # nearest
-            high = high + (x >> 14)  # dL/db, in two halves
-            low = low + (x & 16383)
+            high = (x >> 14) + high  # dL/db, in two halves
+            low = (x & 16383) + low
             x = x - nu
-            nu = (((x & 32767) * c + 16384) >> 15) + (x >> 15) * c + nu  # Q22, nearest
-            h[own + t] = nu
-            v = nu >> 31
-            peak |= (nu ^ v) - v
-        m[q + _PEAK] = peak
-        x = peak
-        e = 0
-        while (x >> e) >> mantissa:
-            e += 1
+            x = (((x & 32767) * c + 16384) >> 15) + (x >> 15) * c + nu  # Q22, nearest
+            nu = x
+            h[i] = x
+            peak = (((x >> 31) | 1) * x) | peak
+        # nu as a factor: `e` bits less, so that its largest has `mantissa`
+        x = mantissa
+        while peak >> x:
+            x += 1
+        e = x - mantissa
         he = (1 << e) >> 1
-        left = m[q + _LEFT] * steps
-        top = m[q + _TOP] * steps
-        wl = m[q + _WL]
-        wt = m[q + _WT]
-        lag = m[q + _LAG]
-        x = wl >> 31
-        v = wt >> 31
-        y = ((wl ^ x) - x) + (((wt ^ v) - v) >> lag)
-        fine = 0  # as in backward(): small weights leave room for more bits
-        while fine < 4 and (y << fine) <= 32768:
-            fine += 1
+        x = ((wl >> 31) | 1) * wl + ((((wt >> 31) | 1) * wt) >> lag)
+        fine = 4  # as in backward(): small weights leave room for more bits
+        while (x << fine) > 65536:
+            fine -= 1
         lag += 1
         narrow = 16 - fine
         half = 1 << (15 - fine)
         el = et = _HALF_C
-        fl = ft = gl = gwl = gwt = 0
-        for t in range(steps):
+        gl = gwl = gwt = 0
+        i = begin
+        while i < end:
+            x = h[i]
+            y = (he + x) >> e  # nearest
             # u - s_old = wL (yL - eL) + wT (yT - eT), Q9 + fine
-            y = (h[own + t] + he) >> e  # nearest
-            x = h[left + t]
-            gwl = x * y + gwl
-            x = x - fl
-            el = x * c + el
-            fl = el >> _C_BITS
-            v = (x * wl) >> 1
-            x = h[top + t]
-            gwt = x * y + gwt
-            x = x - ft
-            et = x * c + et
-            ft = et >> _C_BITS
-            x = (((x * wt) >> lag) + v + half) >> narrow  # nearest
-            gl = x * y + gl
-        # dL/dl: sums of Q31 + fine - e times -(da/dl) / c, Q14, floor
-        x = (m[q + _DA] << 14) // c
-        v = 0 - (((gl & 16383) * x >> 14) + (gl >> 14) * x)
-        # dL/db may need an exponent that is larger than the others', by x
+            x = h[left + i]
+            gwl = y * x + gwl
+            x = x - (el >> _C_BITS)
+            v = (wl * x) >> 1
+            el = c * x + el
+            x = h[top + i]
+            gwt = y * x + gwt
+            x = x - (et >> _C_BITS)
+            et = c * x + et
+            x = (((wt * x) >> lag) + v + half) >> narrow  # nearest
+            gl = y * x + gl
+            i += 1
+        i = p * _CELL
+        m[i + _PEAK] = peak
+        # dL/dl: a sum of Q31 + fine - e times -(da/dl) / c, Q14; dL/db may need a larger exponent than the others, by x
+        v = (m[i + _DA] << 14) // c
+        v = 0 - (((gl & 16383) * v >> 14) + (gl >> 14) * v)
         high = high + (low >> 14)
-        x = high >> 31
-        y = ((high ^ x) - x) >> 5
-        x = 0
-        while (y >> e) >> x:
+        y = (((high >> 31) | 1) * high) >> 5
+        x = e
+        while y >> x:
             x += 1
-        m[q + _GRADIENT] = v >> (fine + 3 + x)
-        m[q + _GRADIENT + 1] = gwl >> (x + 4)
-        m[q + _GRADIENT + 2] = gwt >> (x + 4)
-        e = e + x
-        m[q + _GRADIENT + 3] = (high << (24 - e)) + (((low & 16383) << 10) >> e)
-        m[q + _EXPONENT] = e
+        m[i + _EXPONENT] = x
+        m[i + _GRADIENT + 3] = (high << (24 - x)) + (((low & 16383) << 10) >> x)
+        x = x - e
+        m[i + _GRADIENT] = v >> (fine + 3 + x)
+        m[i + _GRADIENT + 1] = gwl >> (x + 4)
+        m[i + _GRADIENT + 2] = gwt >> (x + 4)
 
 
 def update(w: ptr32, m: ptr32, rule: ptr32, n: int):

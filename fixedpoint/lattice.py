@@ -65,6 +65,13 @@ class Lattice(Network):
 
     def _update(self):
         self.kernels.update(self.w, self.m, self.rule, self.cells)
+        self._derive()
+
+    def row(self, pixels, offset=0, count=1):
+        """Take the next image row, pixels[offset : offset + rows] (0..255), or the next `count` of them."""
+        base = self.base + self.arrived
+        self.kernels.feed(self.h, pixels, offset, count, self.rows, base, self.steps, self.scale)
+        self.arrived += count
 
     def advance(self):
         """Sweep forward over the image rows that have arrived since the last call."""

@@ -65,7 +65,7 @@ class Network:
     allocator of int32 arrays. Raises ValueError for a size, scale, gain or cool outside the bounds above.
 
     A network of a kind has _derive(): operands from parameters; begin(), row(), advance(), classify(): an image on its
-    way in; gradient(label): all of a training step but the update; _update(): that; group(i): of a parameter.
+    way in; gradient(label): all of a training step but the update; _update(): that, with new operands; group(i): of a parameter.
     """
 
     groups = (0, 1, 1, 2)  # which of the rates (l, w, b, v) each group of parameters has
@@ -143,12 +143,6 @@ class Network:
         """Start a new image."""
         self.arrived = self.done = 0
 
-    def row(self, pixels, offset=0, count=1):
-        """Take the next image row, pixels[offset : offset + rows] (0..255), or the next `count` of them."""
-        base = self.base + self.arrived
-        self.kernels.feed(self.h, pixels, offset, count, self.rows, base, self.steps, self.scale)
-        self.arrived += count
-
     def _best(self):
         """The class with the largest logit (the first of equal ones)."""
         z, best = self.z, 0
@@ -161,7 +155,6 @@ class Network:
         """Finish the image with one training step (label 0..cols-1); return what was predicted before it."""
         best = self.gradient(label)
         self._update()
-        self._derive()
         self.step += 1
         return best
 

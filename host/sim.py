@@ -1,6 +1,6 @@
 """A simulated board on a port of its own, for another program to talk to.
 
-    python -m host.sim            prints a port for `python -m host.stream --port ...`; Ctrl-C ends it
+python -m host.sim            prints a port for `python -m host.stream --port ...`; Ctrl-C ends it
 """
 
 import re

@@ -34,7 +34,9 @@ def test_sources_come_first_and_have_one_listener_per_port(rows, cols, share, se
             cells = [source for source in port if 0 <= source < n]
             assert len(cells) == len(set(cells))
             assert all(wiring.NONE <= source < n + rows for source in port)
-        assert not set(ends) & {source for source in top if source >= 0}  # a readout hears on top, and nobody else there
+        assert not set(ends) & {
+            source for source in top if source >= 0
+        }  # a readout hears on top, and nobody else there
 
 
 @given(sizes, sizes, shares, st.integers(0, 1000))

@@ -40,7 +40,6 @@ def one_lattice() -> types.SimpleNamespace:
     signatures = {kernel.name: signature(kernel) for kernel in program.kernels.values()}
     native = llvm.Native(str(llvm.module(program, 1)), signatures)
 
-
     def with_buffers(name: str) -> Callable[..., None]:
         function = native.functions[name]
 

@@ -125,7 +125,7 @@ class FloatLearner:
         self.rates = config.float_rates(step)
 
     def train(self, images: np.ndarray, labels: np.ndarray) -> int:
-        rate_l, rate_w, rate_b = self.rates
+        rate_l, rate_w, rate_b, _ = self.rates
         self.w, logits = oracle.train(
             self.w, images, labels, (rate_w, rate_b, rate_l), gain=self.gain, bounds=self.bounds
         )

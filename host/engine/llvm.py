@@ -329,8 +329,10 @@ def emit_loop(module: ir.Module, name: str, passes: Passes, calls: Sequence[Call
     b.position_at_end(body)
     own = b.mul(i, ir.Constant(LONG, lanes))
     at = b.gep(of["labels"], [own])
+    area = b.mul(of["rows"], of["steps"])
     of |= {
-        "pixels": b.gep(of["pixels"], [b.mul(own, b.sext(b.mul(of["rows"], of["steps"]), LONG))]),
+        "area": area,
+        "pixels": b.gep(of["pixels"], [b.mul(own, b.sext(area, LONG))]),
         "prediction": b.gep(of["predictions"], [own]),
         "label": b.load(b.bitcast(at, ir.VectorType(INT, lanes).as_pointer()) if lanes > 1 else at, align=ALIGNED),
         "at": of["base"],  # all rows of the image at once

@@ -22,9 +22,9 @@ Call = tuple[str | int, ...]
 Table = Sequence[int]  # an array of Python's or NumPy's
 
 # What differs from image to image, and from one part of it to the next; a back end says what each is. pixels: those
-# that arrive now, `count` rows of them, and `at` is where the first goes in h; done, arrived: the rows that the forward
+# that arrive now, `count` rows of them, `area` in all, and `at` is where the first goes in h; done, arrived: the rows that the forward
 # sweep has seen, and those that are there with these; label: the right class; prediction: one word for the answer.
-IMAGE = ("pixels", "count", "at", "done", "arrived", "label", "prediction")
+IMAGE = ("pixels", "count", "area", "at", "done", "arrived", "label", "prediction")
 
 # What Lattice.classify() does in Python.
 BEST = """
@@ -95,9 +95,6 @@ def _texts(*modules: ModuleType) -> tuple[str, ...]:
     return (*(Path(str(module.__file__)).read_text() for module in modules), BEST)
 
 
-_FEED: tuple[Call, ...] = (("feed", "h", "pixels", 0, "count", "rows", "at", "steps", "scale"),)
-
-
 def _cells(backward: str) -> Passes:
     """Of two-input cells, with this kernel for the gradient."""
     derive: tuple[Call, ...] = (("derive", "w", "m", "c_table", "da_table", "cells"),)
@@ -106,7 +103,7 @@ def _cells(backward: str) -> Passes:
         state=("h", "m", "w", "z", "rule"),
         tables=TABLES,
         sizes=_sizes("rows", "cols", "cells", "steps", "scale", "mantissa", "cool", "base"),
-        take=_FEED,
+        take=(("feed", "h", "pixels", 0, "count", "rows", "at", "steps", "scale"),),
         classify=(
             ("forward", 0, 0, "h", "m", "tanh", "cells", "steps", "done", "arrived"),
             ("readout", "m", "h", "z", "cells", "cols", "steps"),
@@ -126,14 +123,18 @@ def _cells(backward: str) -> Passes:
 def _units() -> Passes:
     """Of the diagonal network."""
     shape = ("units", "rows", "cols")
-    derive: tuple[Call, ...] = (("derive_units", "w", "v", "u", "c_table", "da_table", *shape),)
-    absorb = ("h", "v", "u", "tanh", "quiet", "units", "rows", "steps", "done", "arrived", "gain", "narrow")
+    derive: tuple[Call, ...] = (("derive_units", "w", "u", "c_table", "da_table", "units", "rows"),)
+    absorb = ("h", "v", "u", "tanh", "quiet", "units", "rows", "done", "arrived", "gain", "narrow")
     return Passes(
         texts=_texts(kernels, diagonal_kernels),
         state=("h", "w", "v", "e", "s", "u", "z", "rule"),
         tables=TABLES | {"quiet": words(2 * MAX_STEPS)},  # side by side, lattices do not pass over the same inputs
-        sizes=_sizes(*shape, "steps", "scale", "gain", "narrow", "cool", "base"),
-        take=_FEED,
+        sizes={
+            **_sizes(*shape, "steps", "scale", "gain", "narrow", "cool"),
+            "base": lambda network: 0,
+            "count_w": lambda network: len(network.w),
+        },  # fmt: skip
+        take=(("feed", "h", "pixels", 0, 1, "area", "at", 1, "scale"),),
         classify=(
             ("absorb", 0, 0, "e", "s", *absorb),
             ("logits", "s", "v", "z", *shape),
@@ -141,11 +142,11 @@ def _units() -> Passes:
         ),
         learn=(
             ("softmax", "z", "exp", "cols", "label", "cool"),
-            ("teach", "e", "s", "v", "u", "z", *shape, "narrow"),
-            ("adapt", "w", "s", "z", "rule", *shape, "gain", "narrow"),
+            ("teach", 0, 0, "e", "s", "v", "u", "z", "quiet", *shape, "steps"),
+            ("adapt", 0, 0, "w", "s", "v", "z", "rule", *shape, "gain", "narrow"),
             *derive,
         ),
-        derive=derive,
+        derive=(("derive_weights", "w", "v", "count_w"), *derive),
     )
 
 

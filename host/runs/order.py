@@ -6,7 +6,7 @@ it makes of each bit. So a jump of m steps is 32 words, and from m states in a r
 
 import numpy as np
 
-from fixedpoint.lattice import Random
+from fixedpoint.network import Random
 
 
 def shuffled(seed: int, count: int) -> np.ndarray:
