@@ -178,6 +178,7 @@ class Meter:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.bar.clear()  # close() leaves a bar with a delay standing, and the next line would begin behind it
         self.bar.close()
 
     def tell(self, now: Progress) -> None:
