@@ -15,6 +15,7 @@ import pytest
 from host.base import scratch
 from host.base.cli import UserError
 from host.base.scratch import LOCK, Scratch
+from tools import mutate
 
 ROOT = Path(__file__).resolve().parent.parent
 HOLD = "import time; from host.base.scratch import Scratch; s = Scratch('held'); print(s.path, flush=True)"
@@ -158,6 +159,15 @@ def test_a_disk_that_fills_up_is_one_line_too(place: Path, monkeypatch: pytest.M
     monkeypatch.setattr(scratch, "_free", lambda path: 1 << 30)
     with pytest.raises(OSError), Scratch("a"):  # another disk is
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_disk_that_fills_up_while_sources_are_copied_is_one_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"No space left.*TMPDIR"), Scratch("a") as path:
+        monkeypatch.setattr(scratch, "_free", lambda path: 0)
+        (path / "host/data").mkdir(parents=True)
+        (path / "host/data/digits.npz").symlink_to("/dev/full")
+        mutate.copy(path)
 
 
 def test_one_at_a_time(place: Path) -> None:

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from host.base import cli
+from host.base.files import copy_sources
 from host.base.heartbeat import heartbeat
 from host.base.scratch import Scratch
 
@@ -221,7 +222,7 @@ def copy(target: Path) -> None:
     """Copy the sources."""
     for name in COPIED:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+            copy_sources(ROOT / name, target / name)
         else:
             target.mkdir(exist_ok=True)
             shutil.copy(ROOT / name, target / name)

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,20 @@ def made(path: Path, exist_ok: bool) -> Iterator[None]:
             with contextlib.suppress(OSError):  # not one that somebody has put something into
                 place.rmdir()
         raise
+
+
+def copy_sources(source: Path, target: Path) -> None:
+    """Copy a directory of sources into another, which may be there.
+
+    Raises the system's OSError: shutil.copytree's own has no number, by which a full disk would be known.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    for path in source.iterdir():
+        if path.is_dir():
+            if path.name != "__pycache__":
+                copy_sources(path, target / path.name)
+        else:
+            shutil.copy(path, target / path.name)
 
 
 def lock(file: Any) -> bool:
