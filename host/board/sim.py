@@ -72,9 +72,7 @@ class SimBoard:
         try:
             self.command = self._install(heap)
         except OSError as error:
-            raise cli.UserError(
-                f"cannot write the simulated board's flash ({error.strerror}); {self.room}"
-            ) from error
+            raise cli.UserError(f"cannot write the simulated board's flash ({error.strerror}); {self.room}") from error
         self.process: subprocess.Popen[bytes] | None = None
         self.master = self.outer = -1
         self.lock = threading.Lock()  # of the terminals
