@@ -14,6 +14,7 @@ import pytest
 
 from host.base import scratch
 from host.base.cli import UserError
+from host.base.files import copy_sources
 from host.base.scratch import LOCK, Scratch
 from tools import mutate
 
@@ -168,6 +169,17 @@ def test_a_disk_that_fills_up_while_sources_are_copied_is_one_line_too(monkeypat
         (path / "host/data").mkdir(parents=True)
         (path / "host/data/digits.npz").symlink_to("/dev/full")
         mutate.copy(path)
+
+
+def test_what_is_copied_from_a_read_only_checkout_can_be_removed(tmp_path: Path) -> None:
+    """By a user who may not write to it; root may do everything, so the modes are looked at."""
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/b/c").touch(0o444)
+    for path in (tmp_path / "a/b", tmp_path / "a"):
+        path.chmod(0o555)
+    for _ in range(2):  # a flash that was kept gets them once more
+        copy_sources(tmp_path / "a", tmp_path / "copy")
+    assert [path.name for path in (tmp_path / "copy").rglob("*") if path.stat().st_mode & 0o200] == ["b", "c"]
 
 
 def test_one_at_a_time(place: Path) -> None:

@@ -225,7 +225,7 @@ def copy(target: Path) -> None:
             copy_sources(ROOT / name, target / name)
         else:
             target.mkdir(exist_ok=True)
-            shutil.copy(ROOT / name, target / name)
+            shutil.copyfile(ROOT / name, target / name)
 
 
 def mutate(tree: Path, mutation: Mutation) -> None:

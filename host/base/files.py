@@ -48,7 +48,8 @@ def made(path: Path, exist_ok: bool) -> Iterator[None]:
 def copy_sources(source: Path, target: Path) -> None:
     """Copy a directory of sources into another, which may be there.
 
-    Raises the system's OSError: shutil.copytree's own has no number, by which a full disk would be known.
+    What is copied can be written and removed, though a checkout that is not its user's cannot: not so with
+    shutil.copytree. Raises the system's OSError; copytree's has no number, by which a full disk would be known.
     """
     target.mkdir(parents=True, exist_ok=True)
     for path in source.iterdir():
@@ -56,7 +57,7 @@ def copy_sources(source: Path, target: Path) -> None:
             if path.name != "__pycache__":
                 copy_sources(path, target / path.name)
         else:
-            shutil.copy(path, target / path.name)
+            shutil.copyfile(path, target / path.name)
 
 
 def lock(file: Any) -> bool:
