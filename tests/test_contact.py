@@ -35,6 +35,7 @@ class Scene:
 
     def connect(self) -> Line:
         self.connects.append(self.line.now)
+        assert len(self.connects) < 1000, "again and again"
         if problem := self.port():
             raise cli.UserError(problem)
         return self.line

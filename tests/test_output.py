@@ -212,7 +212,7 @@ def test_on_a_terminal_of_80_columns_the_bar_shows_the_running_accuracy(tmp_path
         "import sys, fcntl, termios, struct\n"
         "fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))\n"
         "from host import simulate\nfrom host.base import cli\nfrom host.runs import report\n"
-        "report.REDRAW = 0\nsimulate.CHUNK['llvm'] = 4\ncli.run(simulate.main)\n"
+        "report.REDRAW = 1e-6\nsimulate.CHUNK['llvm'] = 4\ncli.run(simulate.main)\n"
     )
     master, slave = pty.openpty()
     argv = [sys.executable, "-c", code, *map(str, SMALL), "--epochs", "2", "--run-dir", "r"]
@@ -232,6 +232,19 @@ def test_on_a_terminal_of_80_columns_the_bar_shows_the_running_accuracy(tmp_path
     assert max(len(s.split("\n")[0]) for s in states if s.startswith("epoch 1/2")) <= 80
     assert "█" in training[-1]
     assert out.startswith("Trained by host.simulate") and "|" not in out
+    left = screen(said.decode())
+    assert [line[:11] for line in left[-2:]] == ["epoch   1  ", "epoch   2  "] and not any("|" in line for line in left)
+
+
+def screen(said: str) -> list[str]:
+    """What a terminal shows in the end: what follows a carriage return stands in the place of what was there."""
+    shown = []
+    for line in said.replace("\r\n", "\n").split("\n"):
+        seen = ""
+        for part in line.split("\r"):
+            seen = part + seen[len(part) :]
+        shown.append(seen.rstrip())
+    return [line for line in shown if line]
 
 
 def _read(terminal: io.FileIO) -> bytes:

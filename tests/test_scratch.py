@@ -14,7 +14,9 @@ import pytest
 
 from host.base import scratch
 from host.base.cli import UserError
+from host.base.files import copy_sources
 from host.base.scratch import LOCK, Scratch
+from tools import mutate
 
 ROOT = Path(__file__).resolve().parent.parent
 HOLD = "import time; from host.base.scratch import Scratch; s = Scratch('held'); print(s.path, flush=True)"
@@ -158,6 +160,26 @@ def test_a_disk_that_fills_up_is_one_line_too(place: Path, monkeypatch: pytest.M
     monkeypatch.setattr(scratch, "_free", lambda path: 1 << 30)
     with pytest.raises(OSError), Scratch("a"):  # another disk is
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_disk_that_fills_up_while_sources_are_copied_is_one_line_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"No space left.*TMPDIR"), Scratch("a") as path:
+        monkeypatch.setattr(scratch, "_free", lambda path: 0)
+        (path / "host/data").mkdir(parents=True)
+        (path / "host/data/digits.npz").symlink_to("/dev/full")
+        mutate.copy(path)
+
+
+def test_what_is_copied_from_a_read_only_checkout_can_be_removed(tmp_path: Path) -> None:
+    """By a user who may not write to it; root may do everything, so the modes are looked at."""
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/b/c").touch(0o444)
+    for path in (tmp_path / "a/b", tmp_path / "a"):
+        path.chmod(0o555)
+    for _ in range(2):  # a flash that was kept gets them once more
+        copy_sources(tmp_path / "a", tmp_path / "copy")
+    assert [path.name for path in (tmp_path / "copy").rglob("*") if path.stat().st_mode & 0o200] == ["b", "c"]
 
 
 def test_one_at_a_time(place: Path) -> None:

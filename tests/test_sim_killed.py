@@ -236,3 +236,11 @@ def test_a_flash_that_cannot_be_a_directory_is_an_error_in_one_line(tmp_path) ->
     (tmp_path / "file").touch()
     with pytest.raises(cli.UserError, match="cannot write the simulated board's flash"):
         sim.SimBoard("x64", tmp_path / "file")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_flash_that_fills_up_is_an_error_that_says_so(tmp_path) -> None:
+    (tmp_path / "firmware").mkdir()
+    (tmp_path / "firmware/wire.py").symlink_to("/dev/full")
+    with pytest.raises(cli.UserError, match=r"cannot write the simulated board's flash \(No space left on device\)"):
+        sim.SimBoard("cpython", tmp_path)

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from host.base import cli
+from host.base.files import copy_sources
 from host.base.heartbeat import heartbeat
 from host.base.scratch import Scratch
 
@@ -221,10 +222,10 @@ def copy(target: Path) -> None:
     """Copy the sources."""
     for name in COPIED:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+            copy_sources(ROOT / name, target / name)
         else:
             target.mkdir(exist_ok=True)
-            shutil.copy(ROOT / name, target / name)
+            shutil.copyfile(ROOT / name, target / name)
 
 
 def mutate(tree: Path, mutation: Mutation) -> None:
@@ -309,13 +310,29 @@ def try_out(tests: Tests, mutation: Mutation | None) -> tuple[str | None, float]
 
 
 @contextlib.contextmanager
-def workers(tests: Tests, jobs: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that are gone, with their directories and processes, whichever way this is left."""
+def trials(tests: Tests, jobs: int, wanted: list[Mutation | None]) -> Iterator[list[Future[tuple[str | None, float]]]]:
+    """try_out() of each in threads that are gone, with their directories and processes, whichever way this is left.
+
+    One signal is enough: to end all takes no longer than a copy, and another one would leave it half done. It waits
+    until all threads are started: the pool would not know one whose start it interrupts, nor wait for it.
+    """
+    noted: list[int] = []
+    started = False
+
+    def note(number: int, frame: object) -> None:
+        noted.append(number)
+        if started and len(noted) == 1:
+            cli.interrupt(number, frame)
+
     pool = ThreadPoolExecutor(jobs)
-    try:
-        yield pool
-    finally:
-        with cli.handling(lambda number, frame: None):  # one signal is enough: this takes no longer than a copy
+    with cli.handling(note):
+        try:
+            futures = [pool.submit(try_out, tests, each) for each in wanted]
+            started = True
+            if noted:
+                cli.interrupt(noted[0], None)
+            yield futures
+        finally:
             tests.stop()
             pool.shutdown(cancel_futures=True)
 
@@ -342,21 +359,16 @@ def report(chosen: list[Mutation], args: argparse.Namespace) -> int:
         for n, mutation in enumerate(chosen):
             copy(work / str(n))
             mutate(work / str(n), mutation)
-    futures: list[Future[tuple[str | None, float]]] = []
-    tests = Tests()
 
     def so_far() -> str:
         ended = sum(map(Future.done, futures))
         return f"mutate: {ended} of {len(futures)} runs of the tests have ended after {time.monotonic() - begun:.0f} s"
 
-    with heartbeat(so_far), workers(tests, args.jobs) as pool:
-        untouched = pool.submit(try_out, tests, None)
-        results = [(each, pool.submit(try_out, tests, each)) for each in chosen]
-        futures += [untouched, *(result for _, result in results)]
-        if noticed := untouched.result()[0]:
+    with trials(Tests(), args.jobs, [None, *chosen]) as futures, heartbeat(so_far):
+        if noticed := futures[0].result()[0]:
             raise cli.UserError(f"without any mutation {noticed} fails; mend that first")
-        for mutation, result in results:
-            noticed, seconds = result.result()
+        for mutation, future in zip(chosen, futures[1:], strict=True):
+            noticed, seconds = future.result()
             survived += noticed is None
             print(f"{mutation.name:<20} {seconds:>4.0f} s  {noticed or 'SURVIVED: ' + mutation.about}", flush=True)
     print(f"{len(chosen)} mutations, {survived} survived, {time.monotonic() - begun:.0f} s")

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,21 @@ def made(path: Path, exist_ok: bool) -> Iterator[None]:
             with contextlib.suppress(OSError):  # not one that somebody has put something into
                 place.rmdir()
         raise
+
+
+def copy_sources(source: Path, target: Path) -> None:
+    """Copy a directory of sources into another, which may be there.
+
+    What is copied can be written and removed, though a checkout that is not its user's cannot: not so with
+    shutil.copytree. Raises the system's OSError; copytree's has no number, by which a full disk would be known.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    for path in source.iterdir():
+        if path.is_dir():
+            if path.name != "__pycache__":
+                copy_sources(path, target / path.name)
+        else:
+            shutil.copyfile(path, target / path.name)
 
 
 def lock(file: Any) -> bool:

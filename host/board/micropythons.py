@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from host.base.cache import cache_dir
 from host.base.cli import UserError
 from host.base.heartbeat import heartbeat, say
-from host.base.scratch import Scratch, alone
+from host.base.scratch import FULL, Scratch, alone
 
 
 class Build(NamedTuple):
@@ -329,6 +329,9 @@ def _fetch(
                             _unpack(package, arch, f"{address} {suite}", work, root)
                             check(root)
                         except UserError as error:
+                            for number in FULL:  # no other suite is smaller
+                                if os.strerror(number) in str(error):
+                                    raise OSError(number, os.strerror(number), str(target.parent)) from error
                             failures.append(f"{suite}: {error}")
                             say(f"{target.name}: {error}")
                             continue
@@ -394,7 +397,7 @@ def _unpack(package: str, arch: str, source: str, work: Path, root: Path) -> Non
         raise UserError(" ".join(errors[0].split()) if errors else "apt-get delivered nothing")
     say(f"{package}: unpacking {len(packages)} packages, {sum(path.stat().st_size for path in packages) / 1e6:.0f} MB")
     for path in packages:
-        text = _output(["dpkg-deb", "-x", str(path), str(root)])
+        text = _output(["dpkg-deb", "-x", str(path), str(root)], environment)
         if text:
             raise UserError(f"dpkg-deb: {_last_line(text)}")
     if not (root / "lib").exists():

@@ -8,7 +8,6 @@ import contextlib
 import os
 import pty
 import select
-import shutil
 import subprocess
 import sys
 import termios
@@ -19,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from host.base import cli
+from host.base.files import copy_sources
 from host.base.scratch import Scratch
 from host.board import micropythons
 from host.board.link import explain
@@ -96,8 +96,7 @@ class SimBoard:
         (self.flash / "main.py").write_text(MAIN)
         if self.arch == "cpython":
             for name in ("fixedpoint", "firmware"):
-                shutil.copytree(ROOT / name, self.flash / name, dirs_exist_ok=True,
-                                ignore=shutil.ignore_patterns("__pycache__"))  # fmt: skip
+                copy_sources(ROOT / name, self.flash / name)
             return [sys.executable, "main.py"]
         micropythons.compile_tree(self.arch, [ROOT / "fixedpoint", ROOT / "firmware"], self.flash)
         return [*micropythons.command(self.arch), "-X", f"heapsize={heap}", "main.py"]

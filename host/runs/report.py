@@ -194,6 +194,7 @@ class Gauge:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.bar.clear()  # close() leaves a bar with a delay standing, and the next line would begin behind it
         self.bar.close()
 
     def show(self, clock: float, text: Callable[[], str], at: int, of: int) -> None:
