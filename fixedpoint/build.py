@@ -1,7 +1,7 @@
 """Networks by name: what a configuration on the host, and OPEN on the wire, can ask for."""
 
 from fixedpoint import wiring
-from fixedpoint.diagonal import MAX_UNITS, Diagonal
+from fixedpoint.diagonal import Diagonal
 from fixedpoint.lattice import Lattice
 from fixedpoint.network import Random, words
 
@@ -9,7 +9,6 @@ GRAPHS = ("lattice", "forest", "small-world", "skip", "diagonal")  # by their nu
 LATTICE, FOREST, SMALL_WORLD, SKIP, DIAGONAL = range(5)
 RULES = ("snap1", "exact")
 SNAP1, EXACT = range(2)
-MAX_CELLS = 4096  # of a forest: as many as the largest lattice has
 
 
 def build(graph, rule, rows, cols, steps, scale, gain, cool, units, share, wiring_seed, kernels=None, words=words):
@@ -25,8 +24,6 @@ def build(graph, rule, rows, cols, steps, scale, gain, cool, units, share, wirin
         raise ValueError(f"graph {graph}, rule {rule}, share {share}: there are none")
     wired = None
     if graph == FOREST:
-        if cols * wiring.tree(rows) > MAX_CELLS:
-            raise ValueError(f"a forest of {cols} trees over {rows} inputs: {MAX_CELLS} cells at the most")
         wired = wiring.forest(rows, cols)
     elif graph == SMALL_WORLD:
         random = Random(wiring_seed) if kernels is None else Random(wiring_seed, kernels)

@@ -49,6 +49,7 @@ class Diagonal(Network):
         n = units * rows
         self.h = words(rows * steps)
         self.w = words(n + (2 + cols) * units)
+        self.shape = (len(self.w),)
         self.v = words(n + (2 + cols) * units)
         self.e = words(n)
         self.s = words(n + 3 * units)

@@ -237,7 +237,7 @@ def adapt(
     p: int, x: int, w: ptr32, s: ptr32, v: ptr32, z: ptr32, rule: ptr32, units: int, inputs: int, outs: int, gain: int,
     narrow: int,
 ):  # fmt: skip
-    """One SGD step: w -= rate * M * sum, Q26, within bounds; and the operands of what has changed, as in derive_weights().
+    """One SGD step: w -= rate * M * sum, Q26, within bounds; and the operands of what changes, as in derive_weights().
 
     rule is 4 x (multiplier 0..32767, shift 14..40, lowest, highest) of l, W, V, b: rate = multiplier * 2**-shift. p and
     x carry nothing in.

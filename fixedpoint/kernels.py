@@ -385,8 +385,8 @@ def backward(i: int, x: int, h: ptr32, m: ptr32, n: int, steps: int, mantissa: i
 def exact(i: int, x: int, h: ptr32, m: ptr32, n: int, steps: int, mantissa: int):
     """Messages and exact gradients of all n cells, as backward() has them of SnAP-1; h: rows y -> rows nu.
 
-    The message carries the future of its cell: nu(t) = nu(t + 1) + c (lam(t) - nu(t + 1)), lam = m d, and a source hears
-    w nu instead of k lam. Then dL/dw = sum over t of nu y_source, dL/db = sum of lam, and dL/dl = sum of
+    The message carries the future of its cell: nu(t) = nu(t + 1) + c (lam(t) - nu(t + 1)), lam = m d, and a source
+    hears w nu instead of k lam. Then dL/dw = sum over t of nu y_source, dL/db = sum of lam, and dL/dl = sum of
     nu (da/dl) / c (s_old - u): backpropagation through time, with the filter run in reverse. nu is a mean of messages,
     so it stays within their bound. A readout has c = 1 and w = 1: its nu is delta.
     """

@@ -20,6 +20,7 @@ class Lattice(Network):
         left, top, ends = wired or wiring.lattice(rows, cols)
         self.exact = exact
         self.cells = n = len(left)
+        self.shape = (rows, cols, 4) if n == rows * cols else (n, 4)  # of w
         self.inputs = n + cols + 1  # rows of h: cells, readouts, the null shoreline, inputs
         self.base = self.inputs * steps
         self.mantissa = 16

@@ -64,8 +64,8 @@ class Network:
     four groups of parameters: l, wL or W, wT or V, b. kernels: the module of the kernels or its compiled twin; words:
     allocator of int32 arrays. Raises ValueError for a size, scale, gain or cool outside the bounds above.
 
-    A network of a kind has _derive(): operands from parameters; begin(), row(), advance(), classify(): an image on its
-    way in; gradient(label): all of a training step but the update; _update(): that, with new operands; group(i): of a parameter.
+    A kind of network has _derive(): operands from parameters; row(), advance(), classify(): an image on its way in;
+    gradient(label): all of a training step but the update; _update(): that, with new operands; group(i): of parameter i.
     """
 
     groups = (0, 1, 1, 2)  # which of the rates (l, w, b, v) each group of parameters has

@@ -1,9 +1,9 @@
 """Graphs as data: which two sources every cell listens to. The kernels know no graph, only records.
 
-A wiring is (left, top, ends): for every cell the source of its left and of its top input, in an order in which sources
+A wiring is (left, top, ends): for each cell the source of its left and of its top input, in an order in which sources
 come first, and the cells that the readouts listen to. A source is the number p of a cell, n + i for input i where n is
-the number of cells, or NONE. Cells that listen to p: one on its left and one on its top port at the most, so that SnAP-1
-has the same two cross traces per parameter in every graph, and a readout counts as one that listens on top.
+the number of cells, or NONE. A cell is heard by one cell on its left and by one on its top port at the most, so that
+SnAP-1 has the same two cross traces per parameter in every graph; a readout counts as one that listens on top.
 """
 
 from array import array

@@ -10,7 +10,8 @@ from host.base import cli
 from host.data import dataset
 from host.engine.checked import BITS, report
 from host.engine.learners import FixedLearner, executor
-from host.runs.config import PRESETS, SEGMENT, configure, prepare
+from host.runs.config import SEGMENT, configure, prepare
+from host.runs.presets import PRESETS
 
 
 def main() -> int:
@@ -27,7 +28,7 @@ def main() -> int:
     config = configure(data, args.preset, args.seed, args.epochs)
     data = prepare(data, config)
     with cli.held():
-        learner = FixedLearner(config.lattice(**executor("checked")))
+        learner = FixedLearner(config.network(**executor("checked")))
     with tqdm(total=config.total, unit="img") as bar:
         for epoch in range(config.epochs):
             order = config.order(epoch)

@@ -42,8 +42,8 @@ def make_learner(config: Config, engine: str) -> Learner:
         return FloatLearner(config)
     with cli.held():
         if engine == "llvm":
-            return LaneLearner(config.lattice())
-        return FixedLearner(config.lattice(**executor(engine)))
+            return LaneLearner(config.network())
+        return FixedLearner(config.network(**executor(engine)))
 
 
 def engine_of(args: argparse.Namespace, config: Config) -> str:

@@ -23,7 +23,8 @@ WINDOW = 500
 # What OPEN carries, in its order.
 OPEN = {
     "version": wire.VERSION, "flags": 0, "graph": 0, "rule": 0, "rows": ROWS, "cols": COLS, "steps": STEPS,
-    "scale": SCALE, "gain": GAIN, "cool": 0, "units": 0, "share": 0, "wiring_seed": 0, "bits": 8, "session": SESSION, "seed": SEED, "init": INIT, "bounds": BOUNDS, "conversation": 1,
+    "scale": SCALE, "gain": GAIN, "cool": 0, "units": 0, "share": 0, "wiring_seed": 0, "bits": 8, "session": SESSION,
+    "seed": SEED, "init": INIT, "bounds": BOUNDS, "conversation": 1,
 }  # fmt: skip
 
 

@@ -10,7 +10,8 @@ from host.board import micropythons
 from host.data import dataset
 from host.engine.learners import FixedLearner, FloatLearner, executor
 from host.runs import config as config_module
-from host.runs.config import PRESETS, configure
+from host.runs.config import configure
+from host.runs.presets import PRESETS
 from tools import bench, parity
 
 
@@ -174,7 +175,7 @@ def test_parity_trains_as_a_run_does(monkeypatch):
     found = parity.compare(data, "critical", seeds=2)
     for seed in (1, 2):
         config = configure(data, "critical", seed, epochs=1)
-        fixed = FixedLearner(config.lattice(**executor("llvm")))
+        fixed = FixedLearner(config.network(**executor("llvm")))
         for kind, learner in (("fixed", fixed), ("float", FloatLearner(config)))[:seed]:  # floats once: they are slow
             for step in (0, 100):
                 which = config.order(0)[step : step + 100]

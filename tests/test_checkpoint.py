@@ -19,7 +19,7 @@ from host.runs.checkpoint import Checkpoint, digest
 
 @cache
 def good() -> bytes:
-    lattice = CONFIG.lattice()
+    lattice = CONFIG.network()
     params = np.array(lattice.w, np.int32).reshape(CONFIG.rows, CONFIG.cols, 4)
     file = BytesIO()
     epochs = [{"epoch": 1, "step": 23, "train_accuracy": 0.5, "test_accuracy": 0.25, "images_per_second": 10.0}]

@@ -18,7 +18,8 @@ from host.data.dataset import Dataset
 from host.engine.learners import FloatLearner
 from host.reference import oracle
 from host.runs import config as module
-from host.runs.config import MAX_STEPS, PRESETS, SEGMENT, Config, configure, multiplier_shift, prepare, quantise
+from host.runs.config import MAX_STEPS, SEGMENT, Config, configure, multiplier_shift, prepare, quantise
+from host.runs.presets import PRESETS
 
 LOWEST, HIGHEST = RATE_SHIFTS
 LARGEST = Fraction(32767, 2**LOWEST)
@@ -177,19 +178,19 @@ def test_what_is_no_configuration_is_refused(spoil):
 def test_presets_start_within_their_bounds_and_differ_by_seed(preset):
     starts = []
     for seed in (1, 2):
-        lattice = configured(preset, seed).lattice()
+        lattice = configured(preset, seed).network()
         w = np.array(lattice.w).reshape(-1, 4) / 2**26
         low, high = FloatLearner(configured(preset, seed)).bounds
         assert (w >= low).all() and (w <= high).all() and w[:, 1].std() > 0.1
         starts.append(lattice.digest())
     assert starts[0] != starts[1]
-    assert configured(preset, 1).lattice().digest() == starts[0]
+    assert configured(preset, 1).network().digest() == starts[0]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_both_arithmetics_see_the_same_pixels(preset):
     config = configured(preset)
-    lattice, learner = config.lattice(), FloatLearner(config)
+    lattice, learner = config.network(), FloatLearner(config)
     image = np.arange(48, dtype=np.uint8).reshape(8, 6) * 5
     image[-1, -1] = 255
     lattice.begin()
@@ -227,7 +228,7 @@ def test_sizes_follow_the_data_unless_given():
     assert (configured().rows, configured().cols, configured().steps) == (6, 10, 8)
     small = noise(classes=3)
     assert configured(data=small).cols == 10 and configured(data=small, cols=3).cols == 3
-    assert configured(rows=3, cols=12).lattice().cells == 36
+    assert configured(rows=3, cols=12).network().cells == 36
     assert configured(epochs=MAX_STEPS // 30).total <= MAX_STEPS
 
 

@@ -32,7 +32,7 @@ LONG = ("--limit", "600", "--test-limit", "50", "--epochs", "8")  # a second
 
 
 def opened(path: Path, config: Config, learner: type[Learner] = LaneLearner) -> Run:
-    run = Run(config, DATA, learner(config.lattice()), RunDirectory(path, config, (path / "config.json").exists()), 1e9)
+    run = Run(config, DATA, learner(config.network()), RunDirectory(path, config, (path / "config.json").exists()), 1e9)
     run.resume()
     return run
 
@@ -108,7 +108,7 @@ def test_runs_that_stopped_at_different_steps_go_on_together_or_alone(tmp_path, 
 
 
 def test_a_lane_with_neighbours_does_not_train_by_itself():
-    learners = [LaneLearner(replace(CONFIG, seed=seed).lattice()) for seed in (1, 2)]
+    learners = [LaneLearner(replace(CONFIG, seed=seed).network()) for seed in (1, 2)]
     shared = team([Run(CONFIG, DATA, learner, None) for learner in learners])
     before = [learner.digest() for learner in learners]
     with pytest.raises(ValueError, match="2 lanes train together"):
@@ -123,7 +123,7 @@ def test_groups_hold_all_and_fit_the_lanes(count, workers):
     assert sum(found) == count and all(1 <= size <= 16 for size in found)
     assert max(found, default=0) - min(found, default=0) <= 1
     for size in set(found):
-        assert Lanes([CONFIG.lattice()] * size).count == size
+        assert Lanes([CONFIG.network()] * size).count == size
 
 
 def test_eight_lattices_use_both_of_two_cores_and_all_lanes_of_one():

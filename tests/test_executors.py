@@ -12,7 +12,8 @@ from fixedpoint.lattice import CELL
 from fixedpoint.network import MAX_GAIN
 from host.data import dataset
 from host.engine.learners import executor
-from host.runs.config import PRESETS, configure, prepare
+from host.runs.config import configure, prepare
+from host.runs.presets import PRESETS
 
 
 @settings(max_examples=25)
@@ -38,7 +39,7 @@ def test_stepping_all_cells_together_gives_the_same_bits(rows, cols, steps, gain
 def test_stepping_all_cells_together_gives_the_same_bits_on_digits(preset):
     data = dataset.load()
     config = configure(data, preset, 1, 1)
-    lattice = config.lattice()
+    lattice = config.network()
     lattice.set_rates(config.rates(0))
     together = TimeMajor(lattice)
     for image, label in zip(data.train_images[:2], data.train_labels.tolist(), strict=False):
@@ -53,7 +54,7 @@ def test_llvm_and_python_agree_in_every_word_after_every_image(preset, rows, col
     data = dataset.load()
     config = configure(data, preset, 1, 1, rows, cols)
     data = prepare(data, config)
-    lattices = [config.lattice(**executor(name)) for name in ("python", "llvm")]
+    lattices = [config.network(**executor(name)) for name in ("python", "llvm")]
     for image, label in zip(data.train_images[:images], data.train_labels.tolist(), strict=False):
         for lattice in lattices:
             lattice.set_rates(config.rates(0))

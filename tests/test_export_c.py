@@ -55,7 +55,7 @@ def digits(rows: int, cols: int, preset: str = "critical") -> tuple[Config, data
 
 
 def started(config: Config) -> Lattice:
-    lattice = config.lattice()
+    lattice = config.network()
     lattice.set_rates(config.rates(0))
     return lattice
 
@@ -108,7 +108,7 @@ def test_every_level_of_optimisation_gives_the_same(compiler: str, level: str, t
 def saturating(preset: str) -> Lattice:
     """Parameters at their bounds, of both signs, and the highest rates there are: sums, messages and steps saturate."""
     config, _ = digits(28, 10, preset)
-    lattice = config.lattice()
+    lattice = config.network()
     lattice.set_rates(((32767, 14),) * 3)
     chance = np.random.default_rng(1)
     lattice.load(chance.choice([-(2**31), 2**31 - 1], 4 * lattice.cells).tolist(), 7)
@@ -125,7 +125,7 @@ def test_nothing_is_undefined_where_everything_saturates(compiler: str, preset: 
 def test_arithmetic_is_modulo_two_to_the_32nd(tmp_path: Path) -> None:
     """wrap() and asr() at the ends of their ranges, where C leaves the plain operators to the compiler."""
     config, _ = digits(1, 10)
-    for name, text in model.files(config.lattice(), SNAP1, "a test").items():
+    for name, text in model.files(config.network(), SNAP1, "a test").items():
         (tmp_path / name).write_text(text)
     values = [-(2**31), -(2**31) + 1, -65537, -1, 0, 1, 65536, 2**31 - 1]
     (tmp_path / "ends.c").write_text(
@@ -188,7 +188,7 @@ def test_library_trains_and_classifies_as_the_golden_model() -> None:
 def test_a_thousand_digits(rows: int, cols: int, preset: str, tmp_path: Path) -> None:
     """Through both changes of the rate, against LLVM; and as Thumb with one rate."""
     config, data = digits(rows, cols, preset)
-    compiled, other = CompiledC(config.lattice()), Lanes([config.lattice()])
+    compiled, other = CompiledC(config.network()), Lanes([config.network()])
     for step in range(0, 1000, SEGMENT):
         which = slice(step, step + SEGMENT)
         for learner in (compiled, other):
@@ -210,7 +210,7 @@ def test_a_thousand_digits(rows: int, cols: int, preset: str, tmp_path: Path) ->
 def saved(path: Path, kind: str = "fixed", step: int = 5) -> Lattice:
     """A checkpoint of a run on noise, and the lattice that goes on with it."""
     config = CONFIGS[kind]
-    lattice = config.lattice()
+    lattice = config.network()
     lattice.set_rates(config.rates(0))
     for image, label in zip(DATA.train_images[:step], DATA.train_labels[:step].tolist(), strict=True):
         lattice.train(image.tobytes(), label)

@@ -18,7 +18,8 @@ from fixedpoint.lattice import BELOW, CELL, KL, KT, RIGHT, Lattice
 from host.data import dataset
 from host.engine.learners import FixedLearner, dequantise, executor, gradients
 from host.reference import oracle
-from host.runs.config import PRESETS, SEGMENT, configure
+from host.runs.config import SEGMENT, configure
+from host.runs.presets import PRESETS
 
 DIGITS = 20
 TRAINED = 1500  # images between "before" and "after"
@@ -42,7 +43,7 @@ class Comparison:
 def compare(preset: str, seed: int, trained: bool) -> Comparison:
     data = dataset.load()
     config = configure(data, preset, seed, 1)
-    learner = FixedLearner(config.lattice(**executor("llvm")))
+    learner = FixedLearner(config.network(**executor("llvm")))
     for start in range(0, TRAINED if trained else 0, SEGMENT):
         which = config.order(0)[start : start + SEGMENT]
         learner.set_rates(config, start)

@@ -11,7 +11,8 @@ from host.base import cli
 from host.data.dataset import load
 from host.runs import config
 from host.runs.checkpoint import digest
-from host.runs.config import PRESETS, Config, configure
+from host.runs.config import Config, configure
+from host.runs.presets import PRESETS
 
 SMALL = ("--rows", 6, "--limit", 30, "--test-limit", 10, "--epochs", 2)
 WRONG = [  # a field, with a value that it cannot have

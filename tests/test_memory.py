@@ -106,7 +106,7 @@ def usual() -> tuple[list[bytes], int]:
     data = load()
     config = configure(data, "critical", 1, 1, pixel_bits=4)
     image = prepare(data, config).train_images[0]
-    lattice = config.lattice()
+    lattice = config.network()
     lattice.set_rates(config.rates(0))
     lattice.train(image.tobytes(), 3)
     return session(config, image, wire.FLAG_REPLACE), lattice.digest()

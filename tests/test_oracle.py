@@ -9,7 +9,8 @@ import pytest
 from host.data import dataset
 from host.engine.learners import FixedLearner, FloatLearner, dequantise
 from host.reference import oracle
-from host.runs.config import PRESETS, configure
+from host.runs.config import configure
+from host.runs.presets import PRESETS
 
 # Ranges of l = log(tau/dt): the article's MNIST runs have tau from 1 to 20 steps, its gradient check from 5 to 200.
 FAST, SLOW = (0.0, math.log(20)), (math.log(5), math.log(200))
@@ -344,7 +345,7 @@ def test_shapes_and_types_that_do_not_fit_are_refused():
 def test_float_engine_begins_where_the_integers_do(preset):
     digits = dataset.load().limited(50, 20)
     config = configure(digits, preset, 1, 1)
-    fixed, exact = FixedLearner(config.lattice()), FloatLearner(config)
+    fixed, exact = FixedLearner(config.network()), FloatLearner(config)
     np.testing.assert_array_equal(dequantise(fixed.params()), exact.params())
     before = exact.params()
     for learner in (fixed, exact):

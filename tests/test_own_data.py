@@ -170,7 +170,7 @@ def test_lattice_has_a_row_for_each_channel_and_a_column_for_each_class(tmp_path
     assert (config.rows, config.cols, config.steps) == (3, 3, 40)
     part = data.limited(1, 1)
     assert configure(part, "critical", 1, 1).cols == 3, "however few are taken"
-    assert configure(data, "critical", 1, 1, rows=2, cols=5).lattice().cells == 10
+    assert configure(data, "critical", 1, 1, rows=2, cols=5).network().cells == 10
     refused(
         lambda: configure(data, "critical", 1, 1, rows=4), "--rows 4: choose 1 to 3 (the sequences have 3 channels)"
     )

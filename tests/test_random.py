@@ -11,7 +11,7 @@ from fixedpoint import kernels
 from fixedpoint.network import Random
 from host.engine.checked import checked_kernels
 from host.engine.lanes import one_lattice
-from host.runs.config import PRESETS
+from host.runs.presets import PRESETS
 
 
 class Published:

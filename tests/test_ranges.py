@@ -22,7 +22,8 @@ from host.data import dataset
 from host.engine import dialect
 from host.engine.checked import BOUND, checked_kernels, mode, ranges, report, reset, seen
 from host.engine.learners import FixedLearner, executor
-from host.runs.config import PRESETS, SEGMENT, configure
+from host.runs.config import SEGMENT, configure
+from host.runs.presets import PRESETS
 
 FUNCTIONS = [node for node in ast.parse(inspect.getsource(kernels)).body if isinstance(node, ast.FunctionDef)]
 CONSTANTS = dialect.parse(inspect.getsource(kernels)).constants
@@ -41,7 +42,7 @@ def trained(preset: str, images: int, engine: str = "checked") -> Lattice:
     """The lattice of a preset after so many digits."""
     data = dataset.load()
     config = configure(data, preset, 1, 1 + images // len(data.train_images))
-    learner = FixedLearner(config.lattice(**executor(engine)))
+    learner = FixedLearner(config.network(**executor(engine)))
     for start in range(0, images, SEGMENT):
         which = np.arange(start, min(start + SEGMENT, images)) % len(data.train_images)
         learner.set_rates(config, start)

@@ -29,7 +29,7 @@ many = settings(max_examples=40, deadline=None, suppress_health_check=[HealthChe
 
 
 def learner(config: Config = CONFIG, engine: str = "llvm") -> Learner:
-    return FloatLearner(config) if config.arithmetic == "float" else FixedLearner(config.lattice(**executor(engine)))
+    return FloatLearner(config) if config.arithmetic == "float" else FixedLearner(config.network(**executor(engine)))
 
 
 def opened(path: Path, engine: str = "llvm", config: Config = CONFIG, interval: float = 1e9) -> Run:
@@ -102,7 +102,7 @@ def test_epochs_say_what_happened(tmp_path):
 
 def test_training_accuracy_counts_predictions_before_each_step(tmp_path):
     run = finish(opened(tmp_path / "run"))
-    lattice, hits = CONFIG.lattice(), 0
+    lattice, hits = CONFIG.network(), 0
     for step, n in enumerate(CONFIG.order(0)):
         lattice.set_rates(CONFIG.rates(step))
         hits += lattice.train(DATA.train_images[n].tobytes(), int(DATA.train_labels[n])) == DATA.train_labels[n]
@@ -122,7 +122,7 @@ def test_result_depends_neither_on_the_engine_nor_on_the_chunk(tmp_path, engine,
 
 
 def test_digest_is_that_of_the_lattice():
-    lattice = CONFIG.lattice()
+    lattice = CONFIG.network()
     lattice.step = 12345
     assert digest(np.array(lattice.w, np.int32), 12345) == f"{lattice.digest():08x}"
     assert digest(np.array(lattice.w, np.int32), 12346) != f"{lattice.digest():08x}"

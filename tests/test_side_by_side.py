@@ -11,12 +11,13 @@ from host.engine import dialect, llvm
 from host.engine.lanes import Lanes, one_lattice
 from host.engine.learners import executor
 from host.engine.passes import SNAP1
-from host.runs.config import PRESETS, Config, configure, prepare
+from host.runs.config import Config, configure, prepare
+from host.runs.presets import PRESETS
 
 
 def golden(config: Config, data: dataset.Dataset, order: np.ndarray, name: str) -> tuple[Lattice, list[int]]:
     """One lattice alone, under another executor, and its predictions."""
-    lattice = config.lattice(**executor(name))
+    lattice = config.network(**executor(name))
     lattice.set_rates(config.rates(0))
     return lattice, [lattice.train(data.train_images[i].tobytes(), int(data.train_labels[i])) for i in order]
 
@@ -28,7 +29,7 @@ def compare(lanes: int, images: int, name: str, preset: str = "critical", rows: 
     data = prepare(digits, configs[0])
     chance = np.random.default_rng(lanes)
     orders = np.stack([chance.permutation(len(data.train_images))[:images] for _ in configs], 1)
-    side = Lanes([config.lattice() for config in configs])
+    side = Lanes([config.network() for config in configs])
     side.set_rates(configs[0].rates(0))
     cuts = [0, images // 3, images]  # in two calls
     found = np.concatenate([
@@ -72,7 +73,7 @@ def test_a_thousand_digits_of_the_golden_model(rows: int, cols: int) -> None:
 def test_kernels_one_by_one_serve_a_lattice() -> None:
     digits = dataset.load()
     config = configure(digits, "critical", 1, 1)
-    mine = config.lattice(kernels=one_lattice())
+    mine = config.network(kernels=one_lattice())
     mine.set_rates(config.rates(0))
     theirs, _ = golden(config, digits, np.arange(10), "python")
     for image, label in zip(digits.train_images[:10], digits.train_labels.tolist(), strict=False):

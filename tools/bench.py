@@ -44,7 +44,8 @@ from host.data import dataset
 from host.engine import llvm
 from host.engine.lanes import Lanes, compiled
 from host.engine.learners import FixedLearner, FloatLearner, LaneLearner
-from host.runs.config import PRESETS, Config, configure
+from host.runs.config import Config, configure
+from host.runs.presets import PRESETS
 from tools.c.library import CompiledC
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,7 +77,7 @@ from host.runs.config import configure
 
 data = dataset.load()
 config = configure(data, "critical", 1, 1)
-learner = LaneLearner(config.lattice())
+learner = LaneLearner(config.network())
 learner.set_rates(config, 0)
 learner.train(data.train_images[:1], data.train_labels[:1])
 print(learner.digest(), flush=True)
@@ -221,12 +222,12 @@ def trainers(config: Config, data: dataset.Dataset, images: dict[str, int], stac
 
     def side_by_side(name: str, lattices: int) -> SideBySide:
         say(f"bench: getting {name} ready")
-        lanes = Lanes([replace(config, seed=seed).lattice() for seed in range(1, lattices + 1)])
+        lanes = Lanes([replace(config, seed=seed).network() for seed in range(1, lattices + 1)])
         lanes.set_rates(config.rates(0))
         compiled(lanes.width)
         return SideBySide(lanes, data)
 
-    found: dict[str, Trainer] = {"llvm": on_host("llvm", lambda: LaneLearner(config.lattice()))}
+    found: dict[str, Trainer] = {"llvm": on_host("llvm", lambda: LaneLearner(config.network()))}
     for lattices in llvm.LANES[1:]:
         name = f"llvm, {lattices} lattices"
         if name in images:
@@ -234,10 +235,10 @@ def trainers(config: Config, data: dataset.Dataset, images: dict[str, int], stac
     if "exported C, gcc -O3" in images:
         say("bench: getting exported C, gcc -O3 ready")
         with suppress(cli.UserError):  # no C compiler
-            library = CompiledC(config.lattice())
+            library = CompiledC(config.network())
             library.set_rates(config.rates(0))
             found["exported C, gcc -O3"] = OnHost(library, data)
-    found["python"] = on_host("python", lambda: FixedLearner(config.lattice()))
+    found["python"] = on_host("python", lambda: FixedLearner(config.network()))
     found["float oracle"] = on_host("float oracle", lambda: FloatLearner(config))
     for name, count in images.items():
         family, _, which = name.partition(" ")
@@ -293,7 +294,7 @@ def executors(rounds: int, scale: float = 1.0) -> dict[str, Any]:
 
 def reference(config: Config, data: dataset.Dataset, steps: set[int]) -> dict[int, str]:
     """Digests of one lattice trained under LLVM, after these numbers of images."""
-    learner = LaneLearner(config.lattice())
+    learner = LaneLearner(config.network())
     learner.set_rates(config, 0)
     trainer = OnHost(learner, data)
     return {step: trainer.train(step - trainer.step)[1] for step in sorted(steps)}

@@ -23,7 +23,8 @@ from host.base.files import write_atomically
 from host.data import dataset
 from host.engine.passes import passes_of
 from host.runs.checkpoint import Checkpoint
-from host.runs.config import FITS, PRESETS, Config, configure
+from host.runs.config import FITS, Config, configure
+from host.runs.presets import PRESETS
 from tools.c import model
 
 SAVED = (cli.Case("--checkpoint", lambda args: args.checkpoint is not None),)
@@ -36,11 +37,11 @@ def chosen(args: argparse.Namespace) -> tuple[Lattice, Config]:
         config = Config.from_dict(saved.config)
         if config.arithmetic == "float":
             raise cli.UserError(f"{args.checkpoint} is of float arithmetic; name one of an integer engine")
-        lattice = config.lattice()
+        lattice = config.network()
         lattice.load(saved.params.ravel().tolist(), saved.step)
     else:
         config = configure(dataset.load(args.data), args.preset, args.seed, 1, args.rows, args.cols)
-        lattice = config.lattice()
+        lattice = config.network()
     if args.rate is not None:
         if not FITS["rate"](args.rate):
             raise cli.UserError(f"--rate {cli.shown(args.rate)}: choose a decimal number, such as 0.004")

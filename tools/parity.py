@@ -23,7 +23,8 @@ from host.base.heartbeat import heartbeat
 from host.data import dataset
 from host.engine.learners import FloatLearner, LaneLearner
 from host.reference import oracle
-from host.runs.config import PRESETS, SEGMENT, configure, prepare
+from host.runs.config import SEGMENT, configure, prepare
+from host.runs.presets import PRESETS
 
 TOLERANCE = 0.01  # what the means may differ by
 
@@ -33,7 +34,7 @@ def compare(data: dataset.Dataset, preset: str, seeds: int) -> dict[str, Any]:
     configs = [configure(data, preset, seed, epochs=1) for seed in range(1, seeds + 1)]
     data = prepare(data, configs[0])
     orders = np.stack([config.order(0) for config in configs])
-    fixed = [LaneLearner(config.lattice()) for config in configs]
+    fixed = [LaneLearner(config.network()) for config in configs]
     starts = [FloatLearner(config) for config in configs]
     params = np.stack([start.params() for start in starts])
     images, step, phase = configs[0].images, 0, "training"
@@ -43,7 +44,7 @@ def compare(data: dataset.Dataset, preset: str, seeds: int) -> dict[str, Any]:
             for learner, config, now in zip(fixed, configs, which, strict=True):
                 learner.set_rates(config, step)
                 learner.train(data.train_images[now], data.train_labels[now])
-            rate_l, rate_w, rate_b = configs[0].float_rates(step)
+            rate_l, rate_w, rate_b, _ = configs[0].float_rates(step)
             params, _ = oracle.train(
                 params, data.train_images, data.train_labels, (rate_w, rate_b, rate_l),
                 gain=starts[0].gain, order=which, bounds=starts[0].bounds,

@@ -242,7 +242,7 @@ class Pty:
         root = f"{self.board.flash}/"
         saved: tuple[int, int, int] | None = storage.load(None, root)
         if saved and saved[0] == host.board.learner.session_id(self.golden.config):
-            lattice = self.golden.config.lattice()
+            lattice = self.golden.config.network()
             values = words(saved[2])
             if storage.load(values, root) == saved:
                 lattice.load(values, saved[1])

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import struct
 import time
 import zlib
@@ -86,7 +87,7 @@ class BoardLearner:
         self.session = session_id(config)
         self.flags = wire.FLAG_REPLACE if replace else 0
         self.directory = directory
-        self.twin: Twin | None = FixedLearner(config.lattice(**executor("llvm"))) if twin else None
+        self.twin: Twin | None = FixedLearner(config.network(**executor("llvm"))) if twin else None
         self.twin_checks = 0
         self.link = link or Link()
         self.link.stopped, self.link.say = stopped, self._silent
@@ -147,9 +148,9 @@ class BoardLearner:
                 self.ready()
                 if self.board_step != self.step:
                     self._train_until(self.step)
-                words = self.link.read_params(4 * self.config.rows * self.config.cols)
+                words = self.link.read_params(math.prod(self.config.shape))
                 step, crc, _ = self.link.query()
-                params = words.reshape(self.config.rows, self.config.cols, 4)
+                params = words.reshape(self.config.shape)
                 if step != self.step or f"{crc:08x}" != digest(params, step):
                     raise LinkLost("the parameters changed while they were read")
                 self.known = params, step
@@ -344,7 +345,7 @@ class BoardLearner:
             return ""
         path = self.directory / EVIDENCE
         try:
-            board = self.link.read_params(4 * self.config.rows * self.config.cols)
+            board = self.link.read_params(math.prod(self.config.shape))
         except (LinkLost, cli.UserError, Gone):
             board = np.zeros(0, np.int32)
         try:

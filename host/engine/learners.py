@@ -51,7 +51,7 @@ class FixedLearner:
         return hits / len(labels)
 
     def params(self) -> np.ndarray:
-        return np.array(self.lattice.w, np.int32).reshape(self.lattice.rows, self.lattice.cols, 4)
+        return np.array(self.lattice.w, np.int32).reshape(self.lattice.shape)
 
     def load(self, params: np.ndarray, step: int) -> None:
         self.lattice.load(params.ravel().tolist(), step)
@@ -80,8 +80,7 @@ class LaneLearner:
         return float((self.lanes.classify(images)[:, 0] == labels).mean())
 
     def params(self) -> np.ndarray:
-        lattice = self.lanes.shape
-        return self.lanes.arrays["w"][:, self.lane].reshape(lattice.rows, lattice.cols, 4).copy()
+        return self.lanes.arrays["w"][:, self.lane].reshape(self.lanes.shape.shape).copy()
 
     def load(self, params: np.ndarray, step: int) -> None:
         self.lanes.load(self.lane, params, step)
@@ -115,7 +114,7 @@ class FloatLearner:
 
     def __init__(self, config: Config):
         self.config = config
-        self.w = dequantise(FixedLearner(config.lattice()).params())
+        self.w = dequantise(FixedLearner(config.network()).params())
         self.step = 0
         self.rates = config.float_rates(0)
         self.gain = config.scale * 2**config.gain / 4112
@@ -155,4 +154,4 @@ def gradients(lattice: Lattice) -> np.ndarray:
     exponent, gradient = GRADIENT
     records = np.array(lattice.m, np.int64).reshape(-1, CELL)[: lattice.cells]
     scale = records[:, [exponent]] - 32 + [4, 0, 0, 0] + records[:, [GAIN]] * [1, 1, 0, 0]
-    return np.ldexp(records[:, gradient : gradient + 4], scale).reshape(lattice.rows, lattice.cols, 4)
+    return np.ldexp(records[:, gradient : gradient + 4], scale).reshape(lattice.shape)

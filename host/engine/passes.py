@@ -22,8 +22,9 @@ Call = tuple[str | int, ...]
 Table = Sequence[int]  # an array of Python's or NumPy's
 
 # What differs from image to image, and from one part of it to the next; a back end says what each is. pixels: those
-# that arrive now, `count` rows of them, `area` in all, and `at` is where the first goes in h; done, arrived: the rows that the forward
-# sweep has seen, and those that are there with these; label: the right class; prediction: one word for the answer.
+# that arrive now, `count` rows of them, `area` in all, and `at` is where the first goes in h; done, arrived: the rows
+# that the forward sweep has seen, and those that are there with these; label: the right class; prediction: one word for
+# the answer.
 IMAGE = ("pixels", "count", "area", "at", "done", "arrived", "label", "prediction")
 
 # What Lattice.classify() does in Python.
@@ -133,7 +134,7 @@ def _units() -> Passes:
             **_sizes(*shape, "steps", "scale", "gain", "narrow", "cool"),
             "base": lambda network: 0,
             "count_w": lambda network: len(network.w),
-        },  # fmt: skip
+        },
         take=(("feed", "h", "pixels", 0, 1, "area", "at", 1, "scale"),),
         classify=(
             ("absorb", 0, 0, "e", "s", *absorb),

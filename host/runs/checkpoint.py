@@ -88,7 +88,7 @@ class Checkpoint:
         wrong = next((name for name, fine in right.items() if not fine), None)
         if wrong:
             raise Unfit(f"{wrong} cannot be right")
-        shape, kind = (config.rows, config.cols, 4), np.float64 if config.arithmetic == "float" else np.int32
+        shape, kind = config.shape, np.float64 if config.arithmetic == "float" else np.int32
         if self.params.shape != shape or self.params.dtype != kind:
             raise Unfit(f"parameters are {self.params.dtype} {self.params.shape}, not {np.dtype(kind)} {shape}")
         if self.digest != digest(self.params, self.step):

@@ -1,19 +1,22 @@
-"""What a run is: presets, learning-rate schedule, image order. All of it integers once a run has begun."""
+"""What a run is: network, learning-rate schedule, image order. All of it integers once a run has begun."""
 
 import re
 from collections.abc import Callable, Container
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from fixedpoint import network
+from fixedpoint import network, wiring
 from fixedpoint.build import GRAPHS, RULES, build
-from fixedpoint.network import INIT_FIELDS, MAX_GAIN, MAX_ROWS, MAX_SCALE, RATE_SHIFTS
+from fixedpoint.diagonal import MAX_UNITS
+from fixedpoint.network import INIT_FIELDS, MAX_COOL, MAX_GAIN, MAX_ROWS, MAX_SCALE, RATE_SHIFTS
 from host.base.cli import UserError, within
 from host.data.dataset import Dataset
 from host.runs.order import shuffled
+from host.runs.presets import PRESETS, q12, recipe
 
 SEGMENT = 500  # images between two changes of the learning rate
 PIXEL_BITS = (8, 4, 1)
@@ -21,57 +24,7 @@ ARITHMETICS = ("fixed", "float")
 MAX_STEPS = 2**30 - 1  # training steps in a run: what a board can count
 MAX_SEED = 2**31 - 1
 
-
-def q12(value: float) -> int:
-    """The Q12 integer nearest to value."""
-    return round(value * 4096)
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Where training starts and how fast it goes; see fixedpoint.lattice for the integers' formats."""
-
-    about: str
-    init: tuple[int, ...]  # INIT_FIELDS, Q12
-    bounds: tuple[tuple[int, int], ...]  # lowest and highest l, w, b, Q12
-    rate: str  # of the weights, a decimal number
-    rate_l: str  # of l, b and V, as multiples of it
-    rate_b: str
-    rate_v: str = "0"
-    decay: bool = True  # linearly to zero over the run; else constant
-    scale: int = 4112  # x = pixel * scale / 64 * 2**gain, Q14
-    gain: int = 0
-    cool: int = 0  # logits are divided by 2**cool before the softmax
-    graph: str = "lattice"  # one of GRAPHS, and RULES
-    rule: str = "snap1"
-    units: int = 0  # of a diagonal network
-    share: int = 0  # of the edges that are rewired in a small world, Q12
-
-
 WIDEST = ((q12(-4), q12(6)), (q12(-8), q12(8)), (q12(-8), q12(8)))
-
-PRESETS = {
-    "article": Preset(
-        about="the article's: w ~ N(0, 1/2), l ~ U(0, ln 20), b ~ N(0, 0.05^2), input gain 10, constant rate",
-        init=(q12(0), q12(0.70710678), 0, q12(0), q12(0.70710678), q12(0), q12(2.99573227), q12(0), q12(0.05)),
-        bounds=WIDEST,
-        rate="0.01",
-        rate_l="4",
-        rate_b="0.05",
-        decay=False,
-        scale=2570,
-        gain=4,
-    ),
-    "critical": Preset(
-        about="wT near 1, so that messages reach the upper rows, wL of both signs, |w| <= 1.5, rate falling to zero",
-        init=(q12(0.55), q12(0.2), q12(0.5), q12(0.97), q12(0.02), q12(-2), q12(0), q12(0), q12(0)),
-        bounds=((q12(-2), q12(2)), (q12(-1.5), q12(1.5)), (q12(-8), q12(8))),
-        rate="0.004",
-        rate_l="4",
-        rate_b="0.02",
-        decay=True,
-    ),
-}
 
 
 def multiplier_shift(rate: Fraction) -> tuple[int, int]:
@@ -92,6 +45,11 @@ def multiplier_shift(rate: Fraction) -> tuple[int, int]:
 # The options that a run's configuration came from, by its fields; the other fields follow from these.
 OPTIONS = {
     "preset": "--preset",
+    "graph": "--graph",
+    "rule": "--rule",
+    "units": "--units",
+    "share": "--share",
+    "wiring_seed": "--wiring-seed",
     "rows": "--rows",
     "cols": "--cols",
     "epochs": "--epochs",
@@ -168,12 +126,17 @@ class Config:
         return (GRAPHS.index(self.graph), RULES.index(self.rule), self.rows, self.cols, self.steps, self.scale,
                 self.gain, self.cool, self.units, self.share, self.wiring_seed)  # fmt: skip
 
-    def lattice(self, **executor: Any) -> Any:
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the parameters."""
+        return shape(self.form)
+
+    def network(self, **executor: Any) -> Any:
         """A seeded network of this configuration. executor: `kernels` and `words` of build()."""
-        lattice = build(*self.form, **executor)
-        lattice.set_bounds(self.bounds)
-        lattice.seed(self.seed, self.init)
-        return lattice
+        made = build(*self.form, **executor)
+        made.set_bounds(self.bounds)
+        made.seed(self.seed, self.init)
+        return made
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON would return it: tuples are lists."""
@@ -188,8 +151,10 @@ class Config:
 
         Raises Unfit for a value that no run has: Lattice, a board or the learning rates' integers would not take it.
         """
-        if not isinstance(found, dict) or found.keys() != {field.name for field in fields(cls)}:
+        later = {field.name: field.default for field in fields(cls) if field.default is not MISSING}
+        if not isinstance(found, dict) or not later.keys() | found.keys() == {field.name for field in fields(cls)}:
             raise Unfit("it holds no configuration of a run")
+        found = later | found
         for name, fits in FITS.items():
             if not fits(found[name]):
                 raise Unfit(f"{name} cannot be right")
@@ -200,6 +165,8 @@ class Config:
             config.rates(0)  # the highest
         except UserError as error:
             raise Unfit("rate cannot be right") from error
+        if (config.graph == "diagonal") != (config.units > 0):
+            raise Unfit("units cannot be right")
         return config
 
     def misfit(self, images: np.ndarray, labels: np.ndarray) -> str | None:
@@ -207,6 +174,13 @@ class Config:
         _, steps, width = images.shape
         fits = {"steps": steps == self.steps, "rows": self.rows <= width, "cols": labels.max() < self.cols}
         return next((name for name, fine in fits.items() if not fine), None)
+
+
+@cache
+def shape(form: tuple[int, ...]) -> tuple[int, ...]:
+    """Of the parameters of a network: (rows, cols, 4), (cells, 4) of other graphs, or (n,)."""
+    found: tuple[int, ...] = build(*form).shape
+    return found
 
 
 def _as_tuples(value: Any) -> Any:
@@ -275,6 +249,13 @@ FITS: dict[str, Callable[[Any], bool]] = {
     "decay": lambda value: type(value) is bool,
     "scale": _whole(1, MAX_SCALE),
     "gain": _whole(0, MAX_GAIN),
+    "graph": _one_of(GRAPHS),
+    "rule": _one_of(RULES),
+    "units": _whole(0, MAX_UNITS),
+    "share": _whole(0, wiring.ONE),
+    "wiring_seed": _whole(0, MAX_SEED),
+    "cool": _whole(0, MAX_COOL),
+    "rate_v": _DECIMAL,
 }
 
 
@@ -297,18 +278,36 @@ def prepare(data: Dataset, config: Config) -> Dataset:
 
 def configure(
     data: Dataset,
-    preset: str,
+    preset: str | None,
     seed: int,
     epochs: int,
     rows: int | None = None,
     cols: int | None = None,
     pixel_bits: int = 8,
     arithmetic: str = "fixed",
+    graph: str | None = None,
+    rule: str | None = None,
+    units: int | None = None,
+    share: int | None = None,
+    wiring_seed: int | None = None,
 ) -> Config:
-    """The configuration of a run on this data. Raises UserError for what the data or the engine do not allow."""
+    """The configuration of a run on this data. Raises UserError for what the data or the engine do not allow.
+
+    preset: None for the best one of this graph (lattice if None) and rule (snap1). graph, rule: None for those of the
+    preset. units, share (Q12), wiring_seed: only for the graph that they belong to.
+    """
+    if preset is None:
+        preset = recipe(graph or "lattice", rule or "snap1")
     if preset not in PRESETS:
         raise UserError(f"there is no preset {preset}; choose one of {', '.join(PRESETS)}")
     chosen = PRESETS[preset]
+    graph, rule = graph or chosen.graph, rule or chosen.rule
+    for option, value, owner in (("--units", units, "diagonal"), ("--share", share, "small-world"),
+                                 ("--wiring-seed", wiring_seed, "small-world")):  # fmt: skip
+        if value is not None and graph != owner:
+            raise UserError(
+                f"{option} counts for nothing with --graph {graph}; leave it out, or choose --graph {owner}"
+            )
     _, steps, width = data.train_images.shape
     classes = int(max(data.train_labels.max(), data.test_labels.max())) + 1  # fewer than data.classes with --limit
     rows = width if rows is None else rows
@@ -323,9 +322,17 @@ def configure(
         raise UserError(f"--pixel-bits {pixel_bits}: choose one of {', '.join(map(str, PIXEL_BITS))}")
     if arithmetic not in ARITHMETICS:
         raise UserError(f"there is no arithmetic {arithmetic}; it is one of {', '.join(ARITHMETICS)}")
-    parts = {k: v for k, v in asdict(chosen).items() if k != "about"}
+    diagonal, small_world = graph == "diagonal", graph == "small-world"
+    if diagonal:
+        units = within("--units", units or chosen.units or PRESETS["diagonal"].units, 1, MAX_UNITS)
+    if small_world and share is None:
+        share = chosen.share or wiring.ONE
+    parts = {k: v for k, v in asdict(chosen).items() if k not in ("about", "rates")}
+    parts |= {"graph": graph, "rule": rule, "units": units or 0, "share": share or 0}
     return Config(
         preset=preset,
+        rate=chosen.rate(epochs * images),
+        wiring_seed=(1 if wiring_seed is None else wiring_seed) if small_world else 0,
         rows=rows,
         cols=cols,
         steps=steps,

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from fixedpoint.build import GRAPHS, RULES
 from host.base import cli
 from host.base.heartbeat import say
 from host.data import dataset
 from host.runs.checkpoint import CHECKPOINT, Checkpoint, damaged
-from host.runs.config import OPTIONS, PIXEL_BITS, PRESETS, Config, configure, prepare
+from host.runs.config import OPTIONS, PIXEL_BITS, Config, configure, prepare
 from host.runs.directory import CONFIG, RunDirectory, other_data
+from host.runs.presets import PRESETS, q12
 
 EPOCHS = {"host.simulate": 10, "host.stream": 1}  # defaults
 EVALUATE = cli.Case("--evaluate", lambda args: args.evaluate is not None)
@@ -28,8 +30,28 @@ def add_run_options(parser: cli.Parser, command: str) -> None:
         "--preset",
         choices=PRESETS,
         useless=training,
-        help="; ".join(f"{name}: {preset.about}" for name, preset in PRESETS.items()) + " (default: critical)",
+        help="; ".join(f"{name}: {preset.about}" for name, preset in PRESETS.items())
+        + " (default: the best of --graph and --rule)",
     )
+    parser.option(
+        "--graph",
+        choices=GRAPHS,
+        useless=training,
+        help="the wiring of the two-input cells (default: lattice), or the diagonal network of units that hear all"
+        " inputs and their own past",
+    )
+    parser.option(
+        "--rule", choices=RULES, useless=training, help="SnAP-1 (default), or the exact gradient: what learns, and how"
+    )
+    parser.option("--units", type=int, useless=training, help="of a diagonal network (default: 28)")
+    parser.option(
+        "--share",
+        type=fraction,
+        metavar="0..1",
+        useless=training,
+        help="of the edges between rows that a small world rewires (default: 1, as many as can be)",
+    )
+    parser.option("--wiring-seed", lowest=0, useless=training, help="of a small world's edges (default: 1)")
     parser.option(
         "--rows", type=int, useless=training, help="lattice rows: the central pixels of each image row (default: all)"
     )
@@ -73,6 +95,17 @@ def add_run_options(parser: cli.Parser, command: str) -> None:
     parser.option("--json", action="store_true", help="print the result as one JSON object on stdout")
 
 
+def fraction(text: str) -> float:
+    """A share. Raises UserError."""
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise cli.UserError(f"--share {cli.shown(text)}: choose a number from 0 to 1") from error
+    if not 0 <= value <= 1:
+        raise cli.UserError(f"--share {text}: choose a number from 0 to 1")
+    return value
+
+
 def epochs_note(args: argparse.Namespace, command: str) -> str:
     """Why a run has so many epochs, if its user did not say: the two commands differ there, and in nothing else."""
     if args.resume or args.epochs is not None:
@@ -88,6 +121,11 @@ def wanted(args: argparse.Namespace, engine: str | None) -> dict[str, Any]:
     """
     return {
         "preset": args.preset,
+        "graph": args.graph,
+        "rule": args.rule,
+        "units": args.units,
+        "share": None if args.share is None else q12(args.share),
+        "wiring_seed": args.wiring_seed,
         "rows": args.rows,
         "cols": args.cols,
         "epochs": args.epochs,
@@ -114,7 +152,7 @@ def to_resume(args: argparse.Namespace) -> Path:
 
 def begun(command: str, wanted: dict[str, Any], source: str | None) -> tuple[Config, dataset.Dataset]:
     """Configuration and data of a new run. Raises UserError."""
-    defaults = {"preset": "critical", "epochs": EPOCHS[command], "seed": 1, "pixel_bits": 8, "arithmetic": "fixed"}
+    defaults = {"epochs": EPOCHS[command], "seed": 1, "pixel_bits": 8, "arithmetic": "fixed"}
     wanted = wanted | {field: value for field, value in defaults.items() if wanted[field] is None}
     data = dataset.load(source).limited(wanted.pop("images"), wanted.pop("test_images"))
     return configure(data, **wanted), data

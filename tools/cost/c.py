@@ -16,7 +16,7 @@ def count_c(job: Job, argv: list[str]) -> tuple[dict[str, Counts], dict[str, int
 
     argv: counter(). Raises UserError without its compiler, and if it does not end in the golden model's digest.
     """
-    lattice = job.config.lattice()
+    lattice = job.config.network()
     lattice.set_rates(job.config.rates(0))
     program = thumb.build(lattice, passes_of(lattice), job.directory)
     *marks, digest = execute([*argv[:-3], str(program)], stdin=(job.directory / "digits").read_bytes()).decode().split()

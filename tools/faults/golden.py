@@ -24,7 +24,7 @@ class Golden:
 
     def _run(self, config: Config, data: Dataset) -> None:
         self.config, self.data, self.total = config, data, config.total
-        lattice = config.lattice()
+        lattice = config.network()
         self.digests = [lattice.digest()]
         self.predictions: list[int] = []
         self.epochs: list[dict[str, Any]] = []
