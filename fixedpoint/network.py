@@ -65,7 +65,7 @@ class Network:
     allocator of int32 arrays. Raises ValueError for a size, scale, gain or cool outside the bounds above.
 
     A kind of network has _derive(): operands from parameters; row(), advance(), classify(): an image on its way in;
-    gradient(label): all of a training step but the update; _update(): that, with new operands; group(i): of parameter i.
+    gradient(label): a training step but for the update; _update(): that, with new operands; group(i): of parameter i.
     """
 
     groups = (0, 1, 1, 2)  # which of the rates (l, w, b, v) each group of parameters has
