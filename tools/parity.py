@@ -22,7 +22,7 @@ from host.base import cli
 from host.base.heartbeat import heartbeat
 from host.data import dataset
 from host.engine.learners import FixedLearner, FloatLearner, executor
-from host.reference import oracle
+from host.reference.training import evaluate, train
 from host.runs.config import PRESETS, SEGMENT, configure, prepare
 
 TOLERANCE = 0.01  # what the means may differ by
@@ -35,7 +35,8 @@ def compare(data: dataset.Dataset, preset: str, seeds: int) -> dict[str, Any]:
     orders = np.stack([config.order(0) for config in configs])
     fixed = [FixedLearner(config.lattice(**executor("numba"))) for config in configs]
     starts = [FloatLearner(config) for config in configs]
-    params = np.stack([start.params() for start in starts])
+    model = starts[0].model
+    params = np.stack([start.params().reshape(model.shape) for start in starts])
     images, step, phase = configs[0].images, 0, "training"
     with heartbeat(lambda: f"parity: {preset}, {phase}, {step:,} of {images:,} images"):
         for step in range(0, images, SEGMENT):
@@ -43,14 +44,13 @@ def compare(data: dataset.Dataset, preset: str, seeds: int) -> dict[str, Any]:
             for learner, config, now in zip(fixed, configs, which, strict=True):
                 learner.set_rates(config, step)
                 learner.train(data.train_images[now], data.train_labels[now])
-            rate_l, rate_w, rate_b = configs[0].float_rates(step)
-            params, _ = oracle.train(
-                params, data.train_images, data.train_labels, (rate_w, rate_b, rate_l),
-                gain=starts[0].gain, order=which, bounds=starts[0].bounds,
+            params, _ = train(
+                model, params, data.train_images, data.train_labels, configs[0].float_rates(step),
+                order=which, bounds=starts[0].bounds,
             )  # fmt: skip
         step, phase = images, "testing"
         test = data.test_images, data.test_labels
-        exact = np.asarray(oracle.evaluate(params, *test, gain=starts[0].gain))
+        exact = np.asarray(evaluate(model, params, *test))
         return summary(preset, [learner.evaluate(*test) for learner in fixed], exact.tolist())
 
 

@@ -12,7 +12,9 @@ from fixedpoint.lattice import CELL, GAIN, Lattice
 from host.base.heartbeat import heartbeat
 from host.engine.fast import int32_words, numba_kernels
 from host.engine.lanes import Lanes, compiled
-from host.reference import oracle
+from host.reference.cells import Cells
+from host.reference.graph import lattice
+from host.reference.training import evaluate, train
 from host.runs.checkpoint import digest
 from host.runs.config import Config
 
@@ -89,29 +91,29 @@ class LaneLearner:
 
 
 class FloatLearner:
-    """The float64 oracle as the Learner of a Run, from the same start as the integer engine."""
+    """The float64 reference as the Learner of a Run, from the same start as the integer engine."""
 
     def __init__(self, config: Config):
-        self.config = config
+        self.model = Cells(lattice(config.rows, config.cols), gain=config.scale * 2**config.gain / 4112)
+        self.bounds = np.array(config.bounds) / 4096
         self.w = dequantise(FixedLearner(config.lattice()).params())
         self.step = 0
         self.rates = config.float_rates(0)
-        self.gain = config.scale * 2**config.gain / 4112
-        self.bounds = np.array(config.bounds)[[0, 1, 1, 2]].T / 4096
 
     def set_rates(self, config: Config, step: int) -> None:
         self.rates = config.float_rates(step)
 
     def train(self, images: np.ndarray, labels: np.ndarray) -> int:
-        rate_l, rate_w, rate_b = self.rates
-        self.w, logits = oracle.train(
-            self.w, images, labels, (rate_w, rate_b, rate_l), gain=self.gain, bounds=self.bounds
-        )
+        params, logits = train(self.model, self._flat(), images, labels, self.rates, bounds=self.bounds)
+        self.w = params.reshape(self.w.shape)
         self.step += len(images)
         return int((logits.argmax(-1) == labels).sum())
 
     def evaluate(self, images: np.ndarray, labels: np.ndarray) -> float:
-        return float(oracle.evaluate(self.w, images, labels, gain=self.gain))
+        return float(evaluate(self.model, self._flat(), images, labels))
+
+    def _flat(self) -> np.ndarray:
+        return self.w.reshape(self.model.shape)
 
     def params(self) -> np.ndarray:
         return self.w
