@@ -8,6 +8,7 @@ from float_graphs import forest, random_graph, skip_lines, small_world
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fixedpoint.lattice import BELOW, CELL, LEFT, RIGHT, TOP, Lattice
 from host.reference.cells import Cells
 from host.reference.graph import Graph, lattice
 from host.reference.training import complex_step
@@ -159,6 +160,19 @@ def test_batch_axes_are_images_or_seeds(graph):
     assert grad.shape == (2, 3, *params.shape) and logits.shape == (2, 3, len(graph.out))
     for s, n in np.ndindex(2, 3):
         assert_close(grad[s, n], Cells(graph).gradient(seeds[s], x[n], labels[n])[0])
+
+
+def test_wiring_of_the_engine_is_a_graph_as_it_stands():
+    engine = Lattice(5, 3, steps=4)
+    records = np.array(engine.m).reshape(-1, CELL)
+    cells, readouts = records[: engine.cells], records[engine.cells : engine.cells + engine.cols]
+    found, expected = Graph(cells[:, LEFT], cells[:, TOP], readouts[:, TOP], engine.rows), lattice(5, 3)
+    for name in ("left", "top", "out"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    assert (found.null, found.null + 1) == (expected.null, engine.inputs)
+    below = np.where(cells[:, BELOW] < engine.cells, cells[:, BELOW], -1)
+    right = np.where(cells[:, RIGHT] < engine.cells, cells[:, RIGHT], -1)
+    np.testing.assert_array_equal(found.listeners, [right, below])
 
 
 def test_forest_has_the_budget_of_the_lattice_and_one_listener_per_cell():
