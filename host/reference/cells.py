@@ -45,8 +45,7 @@ class _Run(NamedTuple):
 
     logits: Array  # (o, *batch)
     y: Array  # (levels, rows, *batch)
-    heard: Array  # (levels, 2, n, *batch): y of the sources
-    change: Array  # (levels, n, *batch): u - s_old
+    change: Array  # (levels, n, *batch): u - s_old of the cells at work, else undefined
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,12 +104,9 @@ class Cells:
         run = self._sweep(planes, x)
         logits = np.moveaxis(run.logits, 0, -1)
         delta = np.moveaxis(softmax_error(logits, labels), -1, 0) * self.logit_scale
-        lam, mu = self._back(planes, run, delta, x.shape[0])
-        a = 1 - planes.c
-        grad = np.empty((4, *lam.shape))
-        grad[0] = -a * np.exp(-planes.log_tau) * np.einsum("tp...,tp...->p...", mu, run.change)
-        grad[1:3] = planes.c * np.einsum("tp...,tjp...->jp...", mu, run.heard) * self._amplified(lam.ndim - 1)
-        grad[3] = lam
+        grad = self._back(planes, run, delta, x.shape[0])
+        grad[0] *= -(1 - planes.c) * np.exp(-planes.log_tau)  # da/dl, of u - s_old
+        grad[1:3] *= planes.c * self._amplified(grad.ndim - 2)
         return np.moveaxis(grad[:, self._levels.rank], (0, 1), (-1, -2)), logits
 
     @cached_property
@@ -146,25 +142,23 @@ class Cells:
         schedule = levels.schedule(steps)
         count = len(schedule) + 1
         y = np.zeros((count, graph.rows, *batch), dtype)
-        heard = np.zeros((count, 2, graph.cells, *batch), dtype)
-        change = np.zeros((count, graph.cells, *batch), dtype)
+        change = np.empty((count, graph.cells, *batch), dtype)
         y[:steps, graph.null + 1 :] = x
         flat = y.reshape(-1, *batch)
         s = np.zeros((graph.cells, *batch), dtype)
         for level, now, sources, _ in schedule:
-            taken = heard[level, :, now] = flat.take(sources, axis=0)
-            entering = planes.w[:, now] * taken
+            entering = planes.w[:, now] * flat.take(sources, axis=0)
             u = entering[0] + entering[1]
             difference = change[level, now] = u - s[now]
             s[now] += planes.c[now] * difference
             y[level, now] = np.tanh(s[now] + planes.b[now])
-        return _Run(y[:, levels.rank[graph.out]].sum(0) * self.logit_scale, y, heard, change)
+        return _Run(y[:, levels.rank[graph.out]].sum(0) * self.logit_scale, y, change)
 
-    def _back(self, planes: _Planes, run: _Run, delta: Array, steps: int) -> tuple[Array, Array]:
-        """The sum of lam (SnAP-1: lam') over time, (n, *batch), and mu (mu') by level, (levels, n, *batch)."""
+    def _back(self, planes: _Planes, run: _Run, delta: Array, steps: int) -> Array:
+        """Sums over time of mu (u - s_old), mu y_left, mu y_top and lam, (4, n, *batch); of SnAP-1: mu' and lam'."""
         graph, levels, n = self.graph, self._levels, self.graph.cells
         count, _, *batch = run.y.shape
-        # Behind the cells' axis: what is sent, and for SnAP-1 the one hop more.
+        # An axis after the cells: what is sent, and for SnAP-1 the one hop more.
         kinds = 1 if self.rule == "exact" else 2
         error = np.zeros((n, 1, *batch))
         error[levels.rank[graph.out], 0] = delta
@@ -174,16 +168,18 @@ class Cells:
         a = (1 - planes.c)[:, None]
         d = (1 - run.y[:, :n] ** 2)[:, :, None]
         sent = np.zeros((count, n + 1, kinds, *batch))  # the last place is nobody: it sends 0
-        flat = sent.reshape(-1, kinds, *batch)
-        lam, mu = np.zeros((n, *batch)), np.zeros((count, n, *batch))
+        y, flat = run.y.reshape(-1, *batch), sent.reshape(-1, kinds, *batch)
         future = np.zeros((n, kinds, *batch))
-        for level, now, _, listeners in reversed(levels.schedule(steps)):
+        sums = np.zeros((4, n, *batch))
+        for level, now, sources, listeners in reversed(levels.schedule(steps)):
             messages = k[:, now] * flat.take(listeners, axis=0)
             arrived = d[level, now] * (error[now] + messages[0] + messages[1])
             future[now] = a[now] * future[now] + arrived
             if kinds == 2:
                 sent[level, now, 0] = arrived[:, 0]
             sent[level, now, -1] = future[now, 0]
-            lam[now] += arrived[:, -1]
-            mu[level, now] = future[now, -1]
-        return lam, mu
+            mu = future[now, -1]
+            sums[0, now] += mu * run.change[level, now]
+            sums[1:3, now] += mu * y.take(sources, axis=0)
+            sums[3, now] += arrived[:, -1]
+        return sums
