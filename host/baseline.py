@@ -96,7 +96,12 @@ def train(recipe: Recipe, model: Model, data: dataset.Dataset, epochs: int, seed
     images = len(data.train_images)
     accuracies: list[float] = []
     done = 0
-    with heartbeat(lambda: f"seed {seed}, epoch {len(accuracies) + 1} of {epochs}: {done % images} of {images} images"):
+
+    def progress() -> str:
+        epoch = len(accuracies)
+        return f"seed {seed}, epoch {epoch + 1} of {epochs}: {done - epoch * images} of {images} images"
+
+    with heartbeat(progress):
         while len(accuracies) < epochs:
             order = rng.permutation(images)
             for first in range(0, images, BATCH):
