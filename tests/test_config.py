@@ -16,7 +16,6 @@ from host.base.cli import UserError
 from host.data import dataset
 from host.data.dataset import Dataset
 from host.engine.learners import FloatLearner
-from host.reference import oracle
 from host.runs import config as module
 from host.runs.config import MAX_STEPS, SEGMENT, Config, configure, multiplier_shift, prepare, quantise
 from host.runs.presets import PRESETS
@@ -180,7 +179,7 @@ def test_presets_start_within_their_bounds_and_differ_by_seed(preset):
     for seed in (1, 2):
         lattice = configured(preset, seed).network()
         w = np.array(lattice.w).reshape(-1, 4) / 2**26
-        low, high = FloatLearner(configured(preset, seed)).bounds
+        low, high = FloatLearner(configured(preset, seed)).bounds[[0, 1, 1, 2]].T
         assert (w >= low).all() and (w <= high).all() and w[:, 1].std() > 0.1
         starts.append(lattice.digest())
     assert starts[0] != starts[1]
@@ -197,10 +196,10 @@ def test_both_arithmetics_see_the_same_pixels(preset):
     lattice.row(image.tobytes(), 0, 8)
     rows = np.array(lattice.h).reshape(-1, 8)[lattice.inputs :]
     lsb = 2.0 ** (config.gain - 14)
-    error = oracle.inputs(image, learner.gain) - rows.T * lsb
-    scale = learner.gain * (255 * 4112 / 2**20 - 1)  # 1/255 has no end in binary
+    error = learner.model.inputs(image) - rows.T * lsb
+    scale = learner.model.gain * (255 * 4112 / 2**20 - 1)  # 1/255 has no end in binary
     assert (error >= 0).all() and (error < lsb - scale).all()  # floor
-    assert learner.gain == pytest.approx(10 if preset == "article" else config.scale * 2**config.gain / 4112)
+    assert learner.model.gain == pytest.approx(10 if preset == "article" else config.scale * 2**config.gain / 4112)
 
 
 @pytest.mark.parametrize(

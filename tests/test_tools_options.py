@@ -9,8 +9,8 @@ import pytest
 from host.base import cli
 from tools import make_tables
 
-TOOLS = ("host.micropythons", "tools.bench", "tools.image", "tools.make_digits", "tools.make_tables", "tools.mutate",
-         "tools.parity", "tools.soak")  # fmt: skip
+TOOLS = ("host.baseline", "host.micropythons", "tools.bench", "tools.image", "tools.make_digits", "tools.make_tables",
+         "tools.mutate", "tools.parity", "tools.soak")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TOOLS)

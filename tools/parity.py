@@ -21,8 +21,9 @@ import numpy as np
 from host.base import cli
 from host.base.heartbeat import heartbeat
 from host.data import dataset
+from host.engine.floating import to_model
 from host.engine.learners import FloatLearner, LaneLearner
-from host.reference import oracle
+from host.reference.training import evaluate, train
 from host.runs.config import SEGMENT, configure, prepare
 from host.runs.presets import PRESETS
 
@@ -36,7 +37,8 @@ def compare(data: dataset.Dataset, preset: str, seeds: int) -> dict[str, Any]:
     orders = np.stack([config.order(0) for config in configs])
     fixed = [LaneLearner(config.network()) for config in configs]
     starts = [FloatLearner(config) for config in configs]
-    params = np.stack([start.params() for start in starts])
+    model = starts[0].model
+    params = np.stack([to_model(start.network, start.params()) for start in starts])
     images, step, phase = configs[0].images, 0, "training"
     with heartbeat(lambda: f"parity: {preset}, {phase}, {step:,} of {images:,} images"):
         for step in range(0, images, SEGMENT):
@@ -44,14 +46,14 @@ def compare(data: dataset.Dataset, preset: str, seeds: int) -> dict[str, Any]:
             for learner, config, now in zip(fixed, configs, which, strict=True):
                 learner.set_rates(config, step)
                 learner.train(data.train_images[now], data.train_labels[now])
-            rate_l, rate_w, rate_b, _ = configs[0].float_rates(step)
-            params, _ = oracle.train(
-                params, data.train_images, data.train_labels, (rate_w, rate_b, rate_l),
-                gain=starts[0].gain, order=which, bounds=starts[0].bounds,
+            starts[0].set_rates(configs[0], step)
+            params, _ = train(
+                model, params, data.train_images, data.train_labels, starts[0].rates,
+                order=which, bounds=starts[0].bounds,
             )  # fmt: skip
         step, phase = images, "testing"
         test = data.test_images, data.test_labels
-        exact = np.asarray(oracle.evaluate(params, *test, gain=starts[0].gain))
+        exact = np.asarray(evaluate(model, params, *test))
         return summary(preset, [learner.evaluate(*test) for learner in fixed], exact.tolist())
 
 

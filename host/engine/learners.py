@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from fixedpoint.kernels import GRADIENT
-from fixedpoint.lattice import CELL, GAIN, Lattice
+from fixedpoint.lattice import Lattice
 from host.base.heartbeat import heartbeat
+from host.engine import floating
 from host.engine.checked import checked_kernels
+from host.engine.floating import BOUNDS, RATES, dequantise, from_model, model_of, to_model
 from host.engine.lanes import COMPILING, Lanes, one_lattice
-from host.reference import oracle
+from host.reference.training import evaluate, train
 from host.runs.checkpoint import digest
 from host.runs.config import Config
 
@@ -110,29 +111,32 @@ class LaneTeam:
 
 
 class FloatLearner:
-    """The float64 oracle as the Learner of a Run, from the same start as the integer engine."""
+    """The float64 reference as the Learner of a Run, from the same start as the integer engine."""
 
     def __init__(self, config: Config):
-        self.config = config
-        self.w = dequantise(FixedLearner(config.network()).params())
+        self.network = config.network()
+        self.model, kind = model_of(self.network), floating.kind(self.network)
+        self.bounds = np.array(config.bounds)[list(BOUNDS[kind])] / 4096
+        self.which = RATES[kind]
+        self.w = dequantise(FixedLearner(self.network).params())
         self.step = 0
-        self.rates = config.float_rates(0)
-        self.gain = config.scale * 2**config.gain / 4112
-        self.bounds = np.array(config.bounds)[[0, 1, 1, 2]].T / 4096
+        self.set_rates(config, 0)
 
     def set_rates(self, config: Config, step: int) -> None:
-        self.rates = config.float_rates(step)
+        rates = config.float_rates(step)
+        self.rates = [rates[k] for k in self.which]
 
     def train(self, images: np.ndarray, labels: np.ndarray) -> int:
-        rate_l, rate_w, rate_b, _ = self.rates
-        self.w, logits = oracle.train(
-            self.w, images, labels, (rate_w, rate_b, rate_l), gain=self.gain, bounds=self.bounds
-        )
+        params, logits = train(self.model, self._own(), images, labels, self.rates, bounds=self.bounds)
+        self.w = from_model(self.network, params)
         self.step += len(images)
         return int((logits.argmax(-1) == labels).sum())
 
     def evaluate(self, images: np.ndarray, labels: np.ndarray) -> float:
-        return float(oracle.evaluate(self.w, images, labels, gain=self.gain))
+        return float(evaluate(self.model, self._own(), images, labels))
+
+    def _own(self) -> np.ndarray:
+        return to_model(self.network, self.w)
 
     def params(self) -> np.ndarray:
         return self.w
@@ -142,16 +146,3 @@ class FloatLearner:
 
     def digest(self) -> str:
         return digest(self.w, self.step)
-
-
-def dequantise(masters: np.ndarray) -> np.ndarray:
-    """Masters (Q26) as the numbers that they stand for."""
-    return masters / 2.0**26
-
-
-def gradients(lattice: Lattice) -> np.ndarray:
-    """What lattice.gradient() left in the records: dL/d(l, wL, wT, b) as numbers, (rows, cols, 4)."""
-    exponent, gradient = GRADIENT
-    records = np.array(lattice.m, np.int64).reshape(-1, CELL)[: lattice.cells]
-    scale = records[:, [exponent]] - 32 + [4, 0, 0, 0] + records[:, [GAIN]] * [1, 1, 0, 0]
-    return np.ldexp(records[:, gradient : gradient + 4], scale).reshape(lattice.shape)
