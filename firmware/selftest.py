@@ -5,7 +5,7 @@ from binascii import crc32
 from fixedpoint.build import DIAGONAL, EXACT, FOREST, SMALL_WORLD, SNAP1, build
 from fixedpoint.network import Random
 
-GOLDEN = 0x3B786652  # the digest that the golden model (plain CPython) ends with
+GOLDEN = 0x49A9CBA7  # the digest that the golden model (plain CPython) ends with
 ROWS, COLS, STEPS = 6, 5, 9
 
 # What is trained: every kernel has its turn. graph, rule, gain, cool, units

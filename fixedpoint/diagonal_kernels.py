@@ -33,7 +33,7 @@ _ONE = const(16384)  # 1.0 as Q14
 _HALF_C = const(16384)  # half an LSB of what `>> 15` leaves
 _L_ORIGIN = const(268435456)  # 4.0 as Q26: the tables of c(l) and da/dl begin at l = -4
 _Y_RANGE = const(131071)  # the last argument of the tanh table, 8 - 1 LSB (Q14)
-_S_LIMIT = const(262143)  # s is kept within +-8.0 (Q15): beyond it tanh is saturated
+_S_LIMIT = const(262143)  # s is kept within +-16.0 (Q14): beyond 8.0 tanh is saturated
 _LIMIT = const(268435455)  # logits (Q14) and M (Q22) are kept within 28 bits
 _UPDATE_LIMIT = const(536870911)  # |step| < 8.0 in Q26
 
@@ -122,7 +122,7 @@ def absorb(
             u[a + _S] = 0
             u[a + _D] = 0
             u[a + _ETA] = _HALF_C
-    wide = 5 - gain
+    wide = 6 - gain
     bias = (1 << wide) >> 1
     for t in range(t0, t1):
         first = quiet[2 * t]
@@ -149,12 +149,12 @@ def absorb(
             # s, Q15, nearest
             a = k * _UNIT
             x = (total + bias) >> wide
-            if (x ^ (x >> 31)) >> 18:  # beyond 8.0
+            if (x ^ (x >> 31)) >> 18:  # beyond 16.0
                 x = _S_LIMIT ^ (x >> 31)
             # eta <- eta - c eta + (da/dl) (s_old - u); u - s_old = (s - s_old) / c
             d = x - u[a + _S]
             u[a + _S] = x
-            y = (x + 1) >> 1
+            y = x
             x = u[a + _RATIO]
             d = d * x
             x = u[a + _ETA]
@@ -256,7 +256,7 @@ def adapt(
             i = p
             k = 0
             x = z[2 * outs + b - units]
-            e = 24 - narrow
+            e = 23 - narrow
         elif b < 3 * units:
             p = n + b - units
             i = p

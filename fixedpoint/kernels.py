@@ -50,6 +50,7 @@ _ETA_BITS = const(11)  # eta: |v| < 12.0 (in units of 2**gain); up to 4 bits mor
 _ETA_CROSS_BITS = const(10)  # cross traces of l, and as many bits more
 _MASTER_BITS = const(26)  # the parameters themselves: |v| < 8.0
 _MSG_BITS = const(22)  # messages lam and delta: saturated at |v| < 64.0
+_COARSE = const(4)  # bits less that messages of the exact rule have, which grow further: |v| < 1024.0
 _EXP_BITS = const(23)  # exp(-x) in the softmax
 
 _ONE = const(16384)  # 1.0 as Q14
@@ -83,6 +84,7 @@ _CELL = const(21)
 # For those who import: MicroPython folds the names above into the code and forgets them.
 RECORD = (_CELL, _LEFT, _TOP, _RIGHT, _BELOW, _GAIN, _LAG, _C, _WL, _WT, _KL, _KT)
 GRADIENT = (_EXPONENT, _GRADIENT)
+COARSE = (_COARSE,)
 FORMATS = (_Y_BITS, _C_BITS, _W_BITS, _ETA_BITS, _ETA_CROSS_BITS, _MASTER_BITS, _MSG_BITS, _EXP_BITS)
 
 
@@ -235,10 +237,10 @@ def softmax(z: ptr32, exp: ptr32, outs: int, label: int, cool: int):
     z[outs + label] = 0 - rest  # p - 1 without cancellation; the errors sum to 0 exactly
 
 
-def error(m: ptr32, h: ptr32, z: ptr32, n: int, outs: int, steps: int):
-    """delta from z into the rows and the peaks of the readouts: what they say at every step."""
+def error(m: ptr32, h: ptr32, z: ptr32, n: int, outs: int, steps: int, coarse: int):
+    """delta from z into the rows and the peaks of the readouts, Q22 - coarse, nearest: what they say at every step."""
     for j in range(outs):
-        e = z[outs + j]
+        e = (z[outs + j] + ((1 << coarse) >> 1)) >> coarse
         row = (n + j) * steps
         for t in range(steps):
             h[row + t] = e
@@ -388,7 +390,7 @@ def exact(i: int, x: int, h: ptr32, m: ptr32, n: int, steps: int, mantissa: int)
     The message carries the future of its cell: nu(t) = nu(t + 1) + c (lam(t) - nu(t + 1)), lam = m d, and a source
     hears w nu instead of k lam. Then dL/dw = sum over t of nu y_source, dL/db = sum of lam, and dL/dl = sum of
     nu (da/dl) / c (s_old - u): backpropagation through time, with the filter run in reverse. nu is a mean of messages,
-    so it stays within their bound. A readout has c = 1 and w = 1: its nu is delta.
+    so it stays within their bound. A readout has c = 1 and w = 1: its nu is delta. Messages are Q18 here.
     """
     for p in range(n - 1, -1, -1):
         i = p * _CELL
@@ -422,7 +424,7 @@ def exact(i: int, x: int, h: ptr32, m: ptr32, n: int, steps: int, mantissa: int)
             i -= 1
             x = h[i]
             d = _ONE - ((x * x + 8192) >> _Y_BITS)  # nearest
-            # m = wR nu_right + wB nu_below, Q20, in two halves; lam = m d, Q22
+            # m = wR nu_right + wB nu_below, Q16, in two halves; lam = m d, Q18
             x = h[right + i]
             v = (x >> 14) * wr
             y = (x & 16383) * wr
@@ -430,13 +432,13 @@ def exact(i: int, x: int, h: ptr32, m: ptr32, n: int, steps: int, mantissa: int)
             v = (x >> 14) * wb + v
             y = (x & 16383) * wb + y
             x = ((y + 8192) >> 14) + v  # nearest
-            if (x ^ (x >> 31)) >> 26:  # beyond 64.0
+            if (x ^ (x >> 31)) >> 26:  # beyond 1024.0
                 x = _M_LIMIT ^ (x >> 31)
             x = (((x & 4095) * d + 2048) >> 12) + (x >> 12) * d  # nearest
             high = (x >> 14) + high  # dL/db, in two halves
             low = (x & 16383) + low
             x = x - nu
-            x = (((x & 32767) * c + 16384) >> 15) + (x >> 15) * c + nu  # Q22, nearest
+            x = (((x & 32767) * c + 16384) >> 15) + (x >> 15) * c + nu  # Q18, nearest
             nu = x
             h[i] = x
             peak = (((x >> 31) | 1) * x) | peak
@@ -482,7 +484,7 @@ def exact(i: int, x: int, h: ptr32, m: ptr32, n: int, steps: int, mantissa: int)
         x = e
         while y >> x:
             x += 1
-        m[i + _EXPONENT] = x
+        m[i + _EXPONENT] = x + _COARSE
         m[i + _GRADIENT + 3] = (high << (24 - x)) + (((low & 16383) << 10) >> x)
         x = x - e
         m[i + _GRADIENT] = v >> (fine + 3 + x)

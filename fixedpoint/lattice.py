@@ -3,6 +3,7 @@
 from fixedpoint import kernels, tables, wiring
 from fixedpoint.network import C_BITS, MAX_SCALE, W_BITS, Network, words
 
+(COARSE,) = kernels.COARSE
 CELL, LEFT, TOP, RIGHT, BELOW, GAIN, LAG, C, WL, WT, KL, KT = kernels.RECORD
 
 
@@ -18,7 +19,7 @@ class Lattice(Network):
     ):
         Network.__init__(self, rows, cols, steps, scale, gain, cool, kernels)
         left, top, ends = wired or wiring.lattice(rows, cols)
-        self.exact = exact
+        self.exact, self.coarse = exact, COARSE if exact else 0
         self.cells = n = len(left)
         self.shape = (rows, cols, 4) if n == rows * cols else (n, 4)  # of w
         self.inputs = n + cols + 1  # rows of h: cells, readouts, the null shoreline, inputs
@@ -90,6 +91,6 @@ class Lattice(Network):
         best = self.classify()
         n, steps, run = self.cells, self.steps, self.kernels
         run.softmax(self.z, tables.EXP, self.cols, label, self.cool)
-        run.error(self.m, self.h, self.z, n, self.cols, steps)
+        run.error(self.m, self.h, self.z, n, self.cols, steps, self.coarse)
         (run.exact if self.exact else run.backward)(0, 0, self.h, self.m, n, steps, self.mantissa)
         return best

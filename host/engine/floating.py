@@ -64,7 +64,7 @@ def gradients(network: Network) -> Array:
         message = np.array(network.z[outs:], float) * 2.0**-22  # delta of the outputs, then M of the units
         sums = np.array(network.s, float)
         w = message[outs:, None] * sums[:n].reshape(units, -1) * 2.0 ** (network.narrow + network.gain - 28)
-        l_, b, y = sums[n:].reshape(3, units) * 2.0 ** np.array([[network.narrow - 24], [-14], [-14]])
+        l_, b, y = sums[n:].reshape(3, units) * 2.0 ** np.array([[network.narrow - 23], [-14], [-14]])
         return np.concatenate([w.ravel(), message[outs:] * l_, message[outs:] * b, np.outer(message[:outs], y).ravel()])
     exponent, gradient = GRADIENT
     records = np.array(network.m, np.int64).reshape(-1, CELL)[: network.cells]

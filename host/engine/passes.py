@@ -103,7 +103,7 @@ def _cells(backward: str) -> Passes:
         texts=_texts(kernels),
         state=("h", "m", "w", "z", "rule"),
         tables=TABLES,
-        sizes=_sizes("rows", "cols", "cells", "steps", "scale", "mantissa", "cool", "base"),
+        sizes=_sizes("rows", "cols", "cells", "steps", "scale", "mantissa", "cool", "coarse", "base"),
         take=(("feed", "h", "pixels", 0, "count", "rows", "at", "steps", "scale"),),
         classify=(
             ("forward", 0, 0, "h", "m", "tanh", "cells", "steps", "done", "arrived"),
@@ -112,7 +112,7 @@ def _cells(backward: str) -> Passes:
         ),
         learn=(
             ("softmax", "z", "exp", "cols", "label", "cool"),
-            ("error", "m", "h", "z", "cells", "cols", "steps"),
+            ("error", "m", "h", "z", "cells", "cols", "steps", "coarse"),
             (backward, 0, 0, "h", "m", "cells", "steps", "mantissa"),
             ("update", "w", "m", "rule", "cells"),
             *derive,
