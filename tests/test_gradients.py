@@ -21,7 +21,6 @@ from host.engine.learners import FixedLearner, executor
 from host.reference.cells import Cells
 from host.reference.graph import lattice
 from host.runs.config import SEGMENT, configure
-from host.runs.presets import PRESETS
 
 DIGITS = 20
 TRAINED = 1500  # images between "before" and "after"

@@ -81,7 +81,7 @@ def test_full_board_is_left_alone(tmp_path: Path) -> None:
 WRONG = {
     "half an LSB less before each reading of an accumulator": (r"_HALF_C = const\(16384\)", "_HALF_C = const(16383)"),
     "floor instead of nearest in the update": (r"\(v >> \(e - 1\)\) \+ 1\) >> 1", "(v >> (e - 1))) >> 1"),
-    "an index of the tables that is off by one": (r"tanh\[i \+ 1\]", "tanh[i]"),
+    "an index of the tables that is off by one": (r"tanh\[x \+ 1\]", "tanh[x]"),
 }
 
 

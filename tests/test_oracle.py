@@ -14,7 +14,6 @@ from host.reference.graph import lattice
 from host.reference.softmax import cross_entropy, scaled
 from host.reference.training import complex_step
 from host.runs.config import configure
-from host.runs.presets import PRESETS
 
 # Ranges of l = log(tau/dt): the article's MNIST runs have tau from 1 to 20 steps, its gradient check from 5 to 200.
 FAST, SLOW = (0.0, math.log(20)), (math.log(5), math.log(200))
