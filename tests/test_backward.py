@@ -109,9 +109,10 @@ def test_both_descendants_are_brought_to_the_larger_exponent(right, below, wl, w
     st.integers(0, MAX_GAIN),
     st.lists(st.tuples(ys, ys, ys), min_size=1, max_size=12),
     st.booleans(),
+    st.booleans(),
 )
-@example((32767, 12055), 32768, 32767, -32767, 0, [(ONE - 1, 1 - ONE, 0), (1 - ONE, ONE - 1, 0)] * 6, True)
-def test_cross_traces_are_within_4_lsb_of_the_exact_recursion(time_constants, c_desc, wl, wt, gain, rows, side):
+@example((32767, 12055), 32768, 32767, -32767, 0, [(ONE - 1, 1 - ONE, 0), (1 - ONE, ONE - 1, 0)] * 6, True, False)
+def test_cross_traces_are_within_4_lsb_of_the_exact_recursion(time_constants, c_desc, wl, wt, gain, rows, side, both):
     # In LSB of each trace. eL, eT are read within 1 LSB (above), d is within 1/2: d e, rounded down, within 2 1/2, and
     # the leaky integral of that, read, within 3 1/2. eta has an LSB of 2**-(11 + fine), (|wL| + |wT|) 2**fine <= 16:
     # the drive is off by (|wL| + |wT|) * 2**-14, which is 2 LSB, and by 1/2 of rounding; the recursion multiplies by at
@@ -120,19 +121,20 @@ def test_cross_traces_are_within_4_lsb_of_the_exact_recursion(time_constants, c_
     # A message at the last step alone, a power of two, makes the gradient the trace at that step.
     c, da = time_constants
     steps = len(rows)
-    bench = Bench(steps, c=c, da=da, wl=wl, wt=wt, gain=gain)
+    lag = 0 if both else gain  # an input on top, too
+    bench = Bench(steps, c=c, da=da, wl=wl, wt=wt, gain=gain, lag=lag)
     bench.fill(0, [y for _, _, y in rows])
     bench.fill(3, [left for left, _, _ in rows])
     bench.fill(4, [top for _, top, _ in rows])
     bench.hear(1 if side else 2, [0] * (steps - 1) + [1 << 21], c=c_desc, wl=1 << 12, wt=1 << 12)
     bench.backward()
-    room = abs(wl) + (abs(wt) >> gain)
+    room = abs(wl) + (abs(wt) >> lag)
     fine = max(bits for bits in range(5) if room << bits <= 65536)
     shift = 16 - steps.bit_length() - 1 + 12 - 16  # 2**(mantissa - 1) * trace * 1.0, halved, Q15
     found = [bench.gradient()[0] / 2 ** (shift - fine), *(g / 2**shift for g in bench.gradient()[1:])]
 
     c, da, c_desc = Fraction(c, 1 << 15), Fraction(da, 1 << 15), Fraction(c_desc, 1 << 15)
-    wl, wt = Fraction(wl, 1 << 12), Fraction(wt, 1 << 12) / (1 << gain)
+    wl, wt = Fraction(wl, 1 << 12), Fraction(wt, 1 << 12) / (1 << lag)
     e_left = e_top = eta = Fraction(0)
     traces = [Fraction(0)] * 4
     for left, top, y in rows:
@@ -166,8 +168,10 @@ rates = st.tuples(st.integers(0, 32767), st.integers(14, 40))
 masters = st.integers(-W_HIGHEST, W_HIGHEST)
 
 
-def updated(w: list[int], gradient: list[int], exponent: int, gain: int, rule: list[tuple[int, int, int, int]]) -> list:
-    bench = Bench(1, exponent=exponent, gain=gain)
+def updated(
+    w: list[int], gradient: list[int], exponent: int, gain: int, rule: list[tuple[int, int, int, int]], lag: int
+) -> list:
+    bench = Bench(1, exponent=exponent, gain=gain, lag=lag)
     bench.m[kernels._GRADIENT : kernels._GRADIENT + 4] = words(*gradient)
     masters = words(*w)
     kernels.update(masters, bench.m, words(*(v for group in rule for v in group)), 1)
@@ -180,16 +184,17 @@ def updated(w: list[int], gradient: list[int], exponent: int, gain: int, rule: l
     st.integers(0, 22),
     st.integers(0, MAX_GAIN),
     st.lists(rates, min_size=4, max_size=4),
+    st.booleans(),
 )
-@example([0] * 4, [(1 << 30) - 1] * 4, 22, 4, [(32767, 14)] * 4)
-@example([0] * 4, [1 - (1 << 30)] * 4, 0, 0, [(32767, 40)] * 4)
-def test_a_step_is_the_exact_product_of_rate_and_gradient(w, gradient, exponent, gain, rule):
+@example([0] * 4, [(1 << 30) - 1] * 4, 22, 4, [(32767, 14)] * 4, False)
+@example([0] * 4, [1 - (1 << 30)] * 4, 0, 0, [(32767, 40)] * 4, True)
+def test_a_step_is_the_exact_product_of_rate_and_gradient(w, gradient, exponent, gain, rule, both):
     # Shifted right: floor, then nearest, at most 1/2 + 1/2 LSB. Shifted left by n: the floor's LSB becomes 2**n.
     bounds = [(L_LOWEST, L_HIGHEST), *[(-W_HIGHEST, W_HIGHEST)] * 3]
     full = [(*rate, *bound) for rate, bound in zip(rule, bounds, strict=True)]
-    found = updated(w, gradient, exponent, gain, full)
+    found = updated(w, gradient, exponent, gain, full, 0 if both else gain)
     for k, (multiplier, shift, low, high) in enumerate(full):
-        units = exponent - 32 + (4 if k == 0 else 0) + (gain if k < 2 else 0)  # the gradient is g * 2**units
+        units = exponent - 32 + (4 if k == 0 else 0) + (gain if k < 2 + both else 0)  # the gradient is g * 2**units
         step = Fraction(gradient[k] * multiplier) * Fraction(2) ** (units - shift + 26)  # Q26
         left = max(0, units + 41 - shift)
         largest = ((1 << 29) - 1) >> left << left
@@ -200,12 +205,12 @@ def test_a_step_is_the_exact_product_of_rate_and_gradient(w, gradient, exponent,
 @given(masters, st.integers(-(1 << 29), 1 << 29), st.integers(1, 1 << 28))
 def test_parameters_stop_at_their_bounds(w, gradient, room):
     rule = [(32767, 20, w - room, w + room)] * 4
-    wished = updated([w] * 4, [gradient] * 4, 8, 0, [(32767, 20, -(1 << 30), (1 << 30) - 1)] * 4)
-    found = updated([w] * 4, [gradient] * 4, 8, 0, rule)
+    wished = updated([w] * 4, [gradient] * 4, 8, 0, [(32767, 20, -(1 << 30), (1 << 30) - 1)] * 4, 0)
+    found = updated([w] * 4, [gradient] * 4, 8, 0, rule, 0)
     assert found == [max(w - room, min(w + room, v)) for v in wished]
 
 
 def test_no_gradient_or_no_rate_changes_nothing():
     rule = [(32767, 14, L_LOWEST, L_HIGHEST)] * 4
-    assert updated([1, 2, 3, 4], [0] * 4, 22, 4, rule) == [1, 2, 3, 4]
-    assert updated([1, 2, 3, 4], [99999] * 4, 22, 4, [(0, 14, L_LOWEST, L_HIGHEST)] * 4) == [1, 2, 3, 4]
+    assert updated([1, 2, 3, 4], [0] * 4, 22, 4, rule, 4) == [1, 2, 3, 4]
+    assert updated([1, 2, 3, 4], [99999] * 4, 22, 4, [(0, 14, L_LOWEST, L_HIGHEST)] * 4, 4) == [1, 2, 3, 4]

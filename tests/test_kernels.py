@@ -14,7 +14,7 @@ from kernel_bench import ONE, Bench, derived, nearest, noise_lattice, operands, 
 
 from fixedpoint import kernels, tables
 from fixedpoint.lattice import CELL
-from fixedpoint.network import L_HIGHEST, L_LOWEST, MAX_GAIN, W_HIGHEST
+from fixedpoint.network import L_HIGHEST, L_LOWEST, MAX_COOL, MAX_GAIN, W_HIGHEST
 
 # --- derive: parameters to operands
 
@@ -129,15 +129,15 @@ def test_tanh_is_within_2_lsb_everywhere_odd_and_saturated_beyond_8():
     assert (tanh_of(range((8 << 14) - 1, (32 << 14), 4999)) == positive[-1]).all()
 
 
-@given(operands, operands, ys, ys, st.integers(-(8 << 14), 8 << 14), st.integers(0, MAX_GAIN))
-def test_the_drive_is_rounded_to_nearest_and_its_output_within_3_lsb(wl, wt, left, top, b, gain):
-    # The product with wT is rounded down to the other's binary point before, at most 2**-8 LSB. tanh, of slope 1 at
-    # most, adds its own 1.5 LSB.
-    bench = Bench(1, c=1 << 15, wl=wl, wt=wt, b=b, gain=gain)
+@given(operands, operands, ys, ys, st.integers(-(8 << 14), 8 << 14), st.integers(0, MAX_GAIN), st.booleans())
+def test_the_drive_is_rounded_to_nearest_and_its_output_within_3_lsb(wl, wt, left, top, b, gain, both):
+    # The product with wT is rounded down to the other's binary point before, at most 2**-8 LSB; with an input on each
+    # port there is nothing to lose. tanh, of slope 1 at most, adds its own 1.5 LSB.
+    bench = Bench(1, c=1 << 15, wl=wl, wt=wt, b=b, gain=gain, lag=0 if both else gain)
     bench.fill(3, [left])
     bench.fill(4, [top])
     bench.forward()
-    drive = Fraction(wl * left << gain, 1 << 12) + Fraction(wt * top, 1 << 12) + b
+    drive = Fraction(wl * left << gain, 1 << 12) + Fraction(wt * top << (gain if both else 0), 1 << 12) + b
     assert abs(bench.own()[0] - math.tanh(drive / ONE) * ONE) <= 3
     lowest = nearest(drive - Fraction(1, 256))
     assert bench.own()[0] in tanh_of(range(lowest, nearest(drive) + 1))
@@ -158,7 +158,7 @@ def test_forward_in_any_portions_equals_forward_at_once(data):
     assert parts.h == whole.h and parts.z == whole.z
 
 
-# --- readout and error
+# --- readout, softmax, error
 
 
 @given(st.lists(st.tuples(ys, ys), min_size=1, max_size=20))
@@ -172,12 +172,12 @@ def test_logits_are_exact_sums_over_time(outputs):
     assert z.tolist() == [sum(y for _, y in outputs), sum(y for y, _ in outputs)]
 
 
-def softmax_error(logits: list[int], label: int, steps: int = 2) -> tuple[array, array, array]:
-    """m, h and z after error() with these logits, for no cells and len(logits) readouts."""
-    outs = len(logits)
-    m, h, z = words(*[0] * (outs * CELL)), words(*[0] * (outs * steps)), words(*logits, *[0] * outs)
-    kernels.error(m, h, z, tables.EXP, 0, outs, steps, label)
-    return m, h, z
+def softmax_error(logits: list[int], label: int, cool: int = 0) -> list[int]:
+    """delta, Q22, of these logits."""
+    z = words(*logits, *[0] * len(logits))
+    kernels.softmax(z, tables.EXP, len(logits), label, cool)
+    assert z[: len(logits)].tolist() == logits
+    return z[len(logits) :].tolist()
 
 
 many_logits = st.integers(-(1 << 24), 1 << 24).flatmap(
@@ -185,32 +185,37 @@ many_logits = st.integers(-(1 << 24), 1 << 24).flatmap(
 )
 
 
-@given(many_logits, st.integers(0, 63))
-@example([0] * 64, 0)
-@example([0, 16 << 14], 0)
-@example([0, (16 << 14) - 1], 1)
-def test_softmax_is_exact_to_its_divisor_and_the_errors_sum_to_zero(logits, label):
+@given(many_logits, st.integers(0, 63), st.integers(0, MAX_COOL))
+@example([0] * 64, 0, 0)
+@example([0, 16 << 14], 0, 0)
+@example([0, (16 << 14) - 1], 1, 0)
+@example([0, 256 << 14], 0, MAX_COOL)
+def test_softmax_is_exact_to_its_divisor_and_the_errors_sum_to_zero(logits, label, cool):
     # p is off by its divisor, whose 15 bits are too small by up to 2**-14, and by the table: linear interpolation of
     # exp is too large by up to h**2 / 8 = 2**-13 of the value, in p itself (up) or in the others (down). So by
     # 3 * 2**-14 * p, or 768 p LSB of Q22; rounding: half an LSB, and half that of the table's entries; the classes that
     # are cut off at exp(-16), half an LSB each, shift the others by p * 64 * exp(-16) = 30 p LSB and themselves by 1/2.
+    # Cooled, differences lose less than an LSB of Q14: exp is too large by up to 2**-14 of itself, 256 p LSB more. All
+    # of that is p; dL/dz is p / 2**cool, in the same LSB.
     label %= len(logits)
-    z = np.array(logits) / ONE
+    z = np.array(logits) / (ONE << cool)
     p = np.exp(z - z.max())
     p /= p.sum()
-    _, _, found = softmax_error(logits, label)
-    delta = np.array(found[len(logits) :])
-    error = np.abs(delta - (p - np.eye(len(logits))[label]) * 2**22)
-    bound = 800 * p + 2
+    delta = np.array(softmax_error(logits, label, cool))
+    error = np.abs(delta - (p - np.eye(len(logits))[label]) * 2.0 ** (22 - cool))
+    bound = (1056 if cool else 800) * p / (1 << cool) + 2
     bound[label] = np.delete(bound, label).sum()  # the negative sum of the others, so that all sum to 0
     assert delta.sum() == 0
     assert (error <= bound).all()
     assert error.max() <= 1000 or len(logits) > 10  # 2.4e-4
 
 
-@given(many_logits, st.integers(0, 63), st.integers(1, 5))
-def test_error_fills_the_rows_of_the_readouts_and_notes_its_size(logits, label, steps):
-    outs = len(logits)
-    m, h, z = softmax_error(logits, label % outs, steps)
-    assert h.tolist() == [delta for delta in z[outs:] for _ in range(steps)]
-    assert m[kernels._PEAK :: CELL].tolist() == [abs(delta) for delta in z[outs:]]
+@given(st.lists(st.integers(-(1 << 22) - 900, (1 << 22) + 900), min_size=1, max_size=64), st.integers(1, 5))
+def test_error_fills_the_rows_of_the_readouts_and_notes_its_size(deltas, steps):
+    outs = len(deltas)
+    for coarse in (0, kernels._COARSE):
+        m, h, z = words(*[0] * (outs * CELL)), words(*[-1] * (outs * steps)), words(*[0] * outs, *deltas)
+        kernels.error(m, h, z, 0, outs, steps, coarse)
+        rounded = [nearest(Fraction(delta, 1 << coarse)) for delta in deltas]
+        assert h.tolist() == [delta for delta in rounded for _ in range(steps)]
+        assert m[kernels._PEAK :: CELL].tolist() == list(map(abs, rounded))

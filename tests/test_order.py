@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fixedpoint.lattice import Random
+from fixedpoint.network import Random
 from host.runs.order import shuffled
 
 
