@@ -11,12 +11,12 @@ from host.data import dataset
 from host.engine.checked import BITS, report
 from host.engine.learners import FixedLearner, executor
 from host.runs.config import SEGMENT, configure, prepare
-from host.runs.presets import PRESETS
+from host.runs.options import add_network_options, wanted_network
 
 
 def main() -> int:
     parser = cli.Parser("python -m host.checked", __doc__)
-    parser.add_argument("--preset", default="critical", choices=PRESETS, help="default: critical")
+    add_network_options(parser)
     parser.add_argument(
         "--data", help="directory with the four MNIST files, or own sequences, .npz or .csv (default: bundled digits)"
     )
@@ -25,7 +25,7 @@ def main() -> int:
     parser.option("--seed", lowest=0, default=1, help="default: 1")
     args = parser.parse_args()
     data = dataset.load(args.data).limited(args.limit, 1)
-    config = configure(data, args.preset, args.seed, args.epochs)
+    config = configure(data, seed=args.seed, epochs=args.epochs, **wanted_network(args))
     data = prepare(data, config)
     with cli.held():
         learner = FixedLearner(config.network(**executor("checked")))
@@ -38,7 +38,8 @@ def main() -> int:
                 learner.train(data.train_images[which], data.train_labels[which])
                 bar.update(len(which))
     print(report())
-    print(f"{config.total} training steps, {config.preset}, digest {learner.digest()}: nothing left {BITS} bits")
+    what = f"{config.preset}, {config.graph}, {config.rule}"
+    print(f"{config.total} training steps, {what}, digest {learner.digest()}: nothing left {BITS} bits")
     return 0
 
 

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from fixedpoint import kernels, tables
 from fixedpoint.lattice import CELL, Lattice
+from fixedpoint.network import Network
+from host.engine.passes import passes_of
 
 settings.register_profile("kernels", deadline=None, max_examples=100)
 settings.load_profile("kernels")
@@ -89,6 +91,6 @@ def noise_lattice(rows: int, cols: int, steps: int, gain: int, seed: int, **exec
     return lattice
 
 
-def assert_same_state(a: Lattice, b: Lattice) -> None:
-    for name in ("w", "m", "h", "z"):
+def assert_same_state(a: Network, b: Network) -> None:
+    for name in passes_of(a).state:
         np.testing.assert_array_equal(np.array(getattr(a, name)), np.array(getattr(b, name)), name)

@@ -22,10 +22,8 @@ EVALUATE = cli.Case("--evaluate", lambda args: args.evaluate is not None)
 SEEDS = cli.Case("--seeds", lambda args: getattr(args, "seeds", None) is not None)
 
 
-def add_run_options(parser: cli.Parser, command: str) -> None:
-    """The options of a run, and --evaluate. What was not given is None: open_run() fills it in."""
-    training, alone = (EVALUATE,), (EVALUATE, SEEDS)
-    own, other = (f"{EPOCHS[command]}", next(f"{name}'s is {n}" for name, n in EPOCHS.items() if name != command))
+def add_network_options(parser: cli.Parser, training: tuple[cli.Case, ...] = ()) -> None:
+    """Which network, and from which start. What was not given is None. training: cases in which they are useless."""
     parser.option(
         "--preset",
         choices=PRESETS,
@@ -52,6 +50,13 @@ def add_run_options(parser: cli.Parser, command: str) -> None:
         help="of the edges between rows that a small world rewires (default: 1, as many as can be)",
     )
     parser.option("--wiring-seed", lowest=0, useless=training, help="of a small world's edges (default: 1)")
+
+
+def add_run_options(parser: cli.Parser, command: str) -> None:
+    """The options of a run, and --evaluate. What was not given is None: open_run() fills it in."""
+    training, alone = (EVALUATE,), (EVALUATE, SEEDS)
+    own, other = (f"{EPOCHS[command]}", next(f"{name}'s is {n}" for name, n in EPOCHS.items() if name != command))
+    add_network_options(parser, training)
     parser.option(
         "--rows", type=int, useless=training, help="lattice rows: the central pixels of each image row (default: all)"
     )
@@ -120,12 +125,7 @@ def wanted(args: argparse.Namespace, engine: str | None) -> dict[str, Any]:
     engine: float for the float64 oracle, None if the user does not mind.
     """
     return {
-        "preset": args.preset,
-        "graph": args.graph,
-        "rule": args.rule,
-        "units": args.units,
-        "share": None if args.share is None else q12(args.share),
-        "wiring_seed": args.wiring_seed,
+        **wanted_network(args),
         "rows": args.rows,
         "cols": args.cols,
         "epochs": args.epochs,
@@ -135,6 +135,13 @@ def wanted(args: argparse.Namespace, engine: str | None) -> dict[str, Any]:
         "pixel_bits": args.pixel_bits,
         "arithmetic": engine and ("float" if engine == "float" else "fixed"),
     }
+
+
+def wanted_network(args: argparse.Namespace) -> dict[str, Any]:
+    """That part of it that add_network_options() asks for."""
+    share = None if args.share is None else q12(args.share)
+    names = ("preset", "graph", "rule", "units", "wiring_seed")
+    return {name: getattr(args, name) for name in names} | {"share": share}
 
 
 def source(args: argparse.Namespace) -> str | None:
