@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fixedpoint.lattice import CELL, LEFT, TOP
 from fixedpoint.network import MAX_ROWS, RATE_SHIFTS
 from host.base.cli import UserError
 from host.data import dataset
@@ -100,7 +101,7 @@ def test_rates_fall_linearly_to_zero_in_the_ratios_of_the_preset(case):
     config, step = case
     begin = step // SEGMENT * SEGMENT
     share = 1 - Fraction(begin, config.total) if config.decay else 1
-    ratios = Fraction(config.rate_l), 1, Fraction(config.rate_b)
+    ratios = Fraction(config.rate_l), 1, Fraction(config.rate_b), Fraction(config.rate_v)
     for (multiplier, shift), number, ratio in zip(config.rates(step), config.float_rates(step), ratios, strict=True):
         exact = Fraction(config.rate) * ratio * share
         assert abs(Fraction(multiplier, 2**shift) - exact) <= Fraction(1, 2 ** (shift + 1))
@@ -116,7 +117,7 @@ def test_last_segment_of_a_falling_schedule_has_the_smallest_rate_above_zero():
 
 
 def test_article_has_the_ratios_of_the_article():
-    assert configured("article").float_rates(0) == pytest.approx((4e-2, 1e-2, 5e-4), rel=1e-4)
+    assert configured("article").float_rates(0) == pytest.approx((4e-2, 1e-2, 5e-4, 0), rel=1e-4)
 
 
 # --- order
@@ -189,17 +190,33 @@ def test_presets_start_within_their_bounds_and_differ_by_seed(preset):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_both_arithmetics_see_the_same_pixels(preset):
     config = configured(preset)
-    lattice, learner = config.network(), FloatLearner(config)
+    network, learner = config.network(), FloatLearner(config)
     image = np.arange(48, dtype=np.uint8).reshape(8, 6) * 5
     image[-1, -1] = 255
-    lattice.begin()
-    lattice.row(image.tobytes(), 0, 8)
-    rows = np.array(lattice.h).reshape(-1, 8)[lattice.inputs :]
+    network.begin()
+    network.row(image.tobytes(), 0, 8)
+    h = np.array(network.h)
+    rows = h.reshape(8, 6) if config.graph == "diagonal" else h.reshape(-1, 8)[network.inputs :].T
+    # Of cells the gain's power of two belongs to the ports; a diagonal network's model has it in its inputs.
+    power = 1 if config.graph == "diagonal" else 2**config.gain
     lsb = 2.0 ** (config.gain - 14)
-    error = learner.model.inputs(image) - rows.T * lsb
-    scale = learner.model.gain * (255 * 4112 / 2**20 - 1)  # 1/255 has no end in binary
+    error = learner.model.inputs(image) * power - rows * lsb
+    scale = learner.model.gain * power * (255 * 4112 / 2**20 - 1)  # 1/255 has no end in binary
     assert (error >= 0).all() and (error < lsb - scale).all()  # floor
-    assert learner.model.gain == pytest.approx(10 if preset == "article" else config.scale * 2**config.gain / 4112)
+    assert learner.model.gain * power == pytest.approx(
+        10 if preset == "article" else config.scale * 2**config.gain / 4112, rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_gains_of_the_floats_ports_are_the_networks(preset):
+    config = configured(preset)
+    if config.graph != "diagonal":
+        network, graph = config.network(), FloatLearner(config).model.graph
+        ports = np.array(network.m).reshape(-1, CELL)[: network.cells]
+        heard = ports[:, [LEFT, TOP]] >= network.inputs
+        assert heard.sum() == (10 if config.graph == "forest" else 1) * network.rows
+        assert (graph.gain.T[heard] == config.gain).all()
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,15 @@ WRONG = [  # a field, with a value that it cannot have
     ("scale", 10**9),
     ("scale", 0),
     ("gain", -5),
+    ("graph", "x"),
+    ("graph", ["lattice"]),
+    ("rule", "bptt"),
+    ("units", 257),
+    ("units", 3),  # a lattice has none
+    ("share", 4097),
+    ("wiring_seed", -1),
+    ("cool", 5),
+    ("rate_v", "-1"),
 ]
 
 
