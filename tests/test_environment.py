@@ -18,6 +18,7 @@ import pytest
 from host.base import cache
 from host.base.cli import UserError
 from host.board import micropythons
+from host.engine.lanes import COMPILING
 
 ROOT = Path(__file__).resolve().parent.parent
 STRANGER = 12345
@@ -99,7 +100,7 @@ for name in ("llvm", "checked"):
     environment = {**os.environ, **nothing, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "timeout": 120}
     done = subprocess.run([sys.executable, "-c", program], **options)  # type: ignore[call-overload]
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, set(done.stderr.splitlines()) - {COMPILING}) == (0, set())  # it may take its time
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

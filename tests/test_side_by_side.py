@@ -44,11 +44,23 @@ def compare(lanes: int, images: int, name: str, preset: str = "critical", rows: 
         assert classes[:, lane].tolist() == [alone.predict(image.tobytes()) for image in data.test_images[:20]]
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", ("article", "critical", "forest-exact", "diagonal"))
 @pytest.mark.parametrize("lanes", [1, 3, 4, 8, 16])
 def test_every_lane_is_the_lattice_alone(lanes: int, preset: str) -> None:
     """Three of four lanes, too; with `article`, cells that hear nothing in some lanes only."""
     compare(lanes, 60, "llvm", preset)
+
+
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name not in ("article", "critical")])
+@pytest.mark.parametrize("lanes", [1, 8])
+def test_every_graph_and_rule_is_the_golden_models(lanes: int, preset: str) -> None:
+    compare(lanes, 6, "llvm" if lanes > 1 else "python", preset)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_thousand_digits_of_every_graph_and_rule(preset: str) -> None:
+    compare(8, 1000, "llvm", preset)
 
 
 @pytest.mark.parametrize("rows, cols", [(9, 13), (28, 10), (1, 10)])

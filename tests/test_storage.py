@@ -389,7 +389,8 @@ def test_full_file_system_is_refused_and_the_old_checkpoint_stays() -> None:
     """ENOSPC in the middle of a checkpoint: REFUSED tells the error number, training goes on, nothing is lost."""
     from firmware import wire
 
-    numbers = [wire.OPEN, wire.VERSION, 0, 6, 5, 5, 2570, 4, 8, 7, 1, *(3072, 4096, 2048, 3072, 4096, -12288, 12288),
-               0, 2048, *(-16384, 24575, -32768, 32767, -32768, 32767), 77]  # fmt: skip
+    form = [0, 0, 6, 5, 5, 2570, 4, 0, 0, 0, 0]  # a lattice
+    numbers = [wire.OPEN, wire.VERSION, 0, *form, 8, 7, 1, *(3072, 4096, 2048, 3072, 4096, -12288, 12288, 0, 2048),
+               *(-16384, 24575, -32768, 32767, -32768, 32767), 77]  # fmt: skip
     *found, (state, refused, reason) = run(FLASH + FULL, {"kind": "littlefs", "open": numbers})["out"]
     assert found == [state, 28, [refused, reason, 28], 3, 1, state, [7, 2, 120]]
