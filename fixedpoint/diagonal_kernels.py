@@ -41,9 +41,9 @@ _UPDATE_LIMIT = const(536870911)  # |step| < 8.0 in Q26
 _C = const(0)  # Q15 coefficient c of the leaky integrator
 _RATIO = const(1)  # Q10 (da/dl) / c
 _B = const(2)  # Q14 operand of b
-_S = const(3)  # Q15 s
+_S = const(3)  # Q14 s
 _D = const(4)  # Q14 - narrow d of the last step: so coarse that 2**narrow steps and more can be summed up
-_ETA = const(5)  # Q25 accumulator of eta = ds/dl, read as Q10
+_ETA = const(5)  # Q24 accumulator of eta = ds/dl, read as Q9
 _UNIT = const(6)
 
 # For those who import: MicroPython folds the names above into the code and forgets them.
@@ -146,7 +146,7 @@ def absorb(
                 e[a] = x
                 total = ((x >> 15) * v[a] >> 6) + total  # Q20, floor
                 a += 1
-            # s, Q15, nearest
+            # s, Q14, nearest
             a = k * _UNIT
             x = (total + bias) >> wide
             if (x ^ (x >> 31)) >> 18:  # beyond 16.0
