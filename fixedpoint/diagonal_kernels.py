@@ -283,7 +283,9 @@ def adapt(
         while (y >> half) > 16383:
             half += 1
         e = e - half
-        a = (x + ((1 << half) >> 1)) >> half  # nearest
+        a = x
+        if half:
+            a = ((x >> (half - 1)) + 1) >> 1  # nearest; half an LSB added to x itself might make it 2**30
         low = rule[4 * k + 2]
         high = rule[4 * k + 3]
         most = 0
