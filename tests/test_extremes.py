@@ -100,18 +100,11 @@ pairs = st.sampled_from([(32768, 0), (81, 81), (20713, 12055)]) | st.integers(0,
 )
 
 
-@settings(deadline=None, max_examples=300)
-@given(
-    pairs, operands, operands, operands, operands, st.integers(0, MAX_GAIN), st.booleans(),
-    st.lists(st.tuples(outputs, outputs, outputs, messages, messages), min_size=1, max_size=30),
-    st.sampled_from([1, 1, 2, 34]),
-)  # fmt: skip
-@example((32768, 0), 32767, 32767, 32767, 32767, 0, False, [(0, 16383, 16383, MESSAGE - 1, MESSAGE - 1)], 1023)
-@example((32768, 0), 32767, 32767, 32767, 32767, 0, False, [(0, -16383, -16383, -MESSAGE, -MESSAGE)], 1023)
-@example((81, 81), 32767, -32767, 32767, 0, 4, True, [(0, 16383, -16383, MESSAGE - 1, 0)] * 15
-         + [(0, -16383, 16383, -MESSAGE, 0)] * 15, 34)  # fmt: skip
-def test_any_cell_and_any_messages_stay_within_31_bits(pair, wl, wt, wr, wb, gain, both, rows, times):
-    rows = [row for row in rows for _ in range(times)][:MAX_STEPS]
+Row = tuple[int, int, int, int, int]  # y, left, top; messages from the right and from below
+
+
+def one_cell(pair: tuple[int, int], wl: int, wt: int, wr: int, wb: int, gain: int, both: bool, rows: list[Row]) -> None:
+    """exact() of a cell with c, da = pair between inputs and descendants with these weights."""
     steps, size = len(rows), kernels.RECORD[0]
     m, h = array("i", bytes(4 * 3 * size)), array("i", bytes(4 * 5 * steps))
     fields = {"LEFT": 3, "TOP": 4, "RIGHT": 1, "BELOW": 2, "GAIN": gain, "LAG": 0 if both else gain,
@@ -123,6 +116,33 @@ def test_any_cell_and_any_messages_stay_within_31_bits(pair, wl, wt, wr, wb, gai
         h[row * steps : (row + 1) * steps] = array("i", values)
     m[size + kernels._PEAK] = m[2 * size + kernels._PEAK] = MESSAGE
     checked_kernels().exact(0, 0, h, m, 1, steps, 16 - steps.bit_length())
+
+
+@pytest.mark.parametrize("steps", [1, 2, 31, 32, 255, 256, MAX_STEPS])
+@pytest.mark.parametrize("gain, both", [(0, False), (4, False), (4, True)])
+def test_the_largest_sums_of_a_cell_fill_30_bits_and_no_more(steps, gain, both):
+    """Without memory a trace is the input before, so that inputs of either sign in turn make twice as large a drive."""
+    for turn in (1, -1):
+        for wt in (32767, 16383):
+            rows = [(0, s * 16383, s * 16383, s * turn * (MESSAGE - 4), 0) for s in (1, -1) * (steps // 2 + 1)][:steps]
+            one_cell((32768, 0), 32767, wt, 1 << 12, 0, gain, both, rows)
+    full = (steps - 0.5) / (1 << steps.bit_length())  # of 2**30; the first drive is half as large
+    assert widest("exact", "gl") > (0.5 if gain and not both else 0.99) * full * BOUND
+    assert widest("exact", "gw") > 0.99 * full * BOUND
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    pairs, operands, operands, operands, operands, st.integers(0, MAX_GAIN), st.booleans(),
+    st.lists(st.tuples(outputs, outputs, outputs, messages, messages), min_size=1, max_size=30),
+    st.sampled_from([1, 1, 2, 34]),
+)  # fmt: skip
+@example((32768, 0), 32767, 32767, 32767, 32767, 0, False, [(0, 16383, 16383, MESSAGE - 1, MESSAGE - 1)], 1023)
+@example((32768, 0), 32767, 32767, 32767, 32767, 0, False, [(0, -16383, -16383, -MESSAGE, -MESSAGE)], 1023)
+@example((81, 81), 32767, -32767, 32767, 0, 4, True, [(0, 16383, -16383, MESSAGE - 1, 0)] * 15
+         + [(0, -16383, 16383, -MESSAGE, 0)] * 15, 34)  # fmt: skip
+def test_any_cell_and_any_messages_stay_within_31_bits(pair, wl, wt, wr, wb, gain, both, rows, times):
+    one_cell(pair, wl, wt, wr, wb, gain, both, [row for row in rows for _ in range(times)][:MAX_STEPS])
 
 
 # --- the diagonal network
