@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from interpreters import interpreter
 
+from fixedpoint.build import GRAPHS, RULES
 from host.base.cli import UserError
 from host.board import micropythons
 from host.data import dataset
@@ -35,27 +36,54 @@ TARGETS = [
 target = pytest.mark.parametrize("arch, emit, march", TARGETS, ids=["-".join(filter(None, t)) for t in TARGETS])
 MARCHES = ("armv6m", "armv7m", "armv7em", "armv7emsp", "armv7emdp", "xtensawin", "rv32imc")
 
-RATES = ((20972, 19), (20972, 21), (16777, 25))
-STEEP = ((32767, 14), (32767, 14), (32767, 14))
+RATES = ((20972, 19), (20972, 21), (16777, 25), (20972, 23))
+STEEP = ((32767, 14),) * 4
 # Starting values by their names in INIT_FIELDS, Q12; the wild ones reach the parameters' bounds, and saturate much.
 HEALTHY = {"wl_mean": 3072, "wl_std": 819, "wt_mean": 3072, "wt_std": 819, "l_low": -4932}
 MIXED = {**HEALTHY, "wl_flipped": 2048, "b_std": 205}
 WILD = {"wl_std": 16000, "wt_std": 16000, "l_low": -16384, "l_high": 24575, "b_std": 8192}
 
-# The size is rows, cols, steps; small lattices see the middle of the digits.
+
+
+def case(size: tuple[int, int, int], images: int, init: dict, rates: tuple, name: str = "lattice", **more: int) -> dict:
+    """A network to train. size: rows, cols, steps; small ones see the middle of the digits. name, more: for FORM."""
+    graph, _, rule = name.partition(", ")
+    numbers = {"graph": GRAPHS.index(graph), "rule": RULES.index(rule or "snap1"), **FORM, **more}
+    rows, cols, steps = size
+    form = (numbers["graph"], numbers["rule"], rows, cols, steps, *(numbers[name] for name in FORM))
+    return {"size": size, "form": form, "images": images, "init": init, "rates": rates}
+
+
+FORM = {"scale": 4112, "gain": 0, "cool": 0, "units": 0, "share": 0, "wiring_seed": 0}
+NETWORKS: dict[str, dict[str, int]] = {
+    "lattice, exact": {},
+    "forest": {"gain": 2, "cool": 1},
+    "forest, exact": {"gain": 2, "cool": 1},
+    "small-world": {"share": 4096, "wiring_seed": 1},
+    "small-world, exact": {"share": 2048, "wiring_seed": 2**32 - 1},
+    "skip": {"gain": 1},
+    "skip, exact": {"cool": 4},
+    "diagonal": {"units": 28, "gain": 1},
+}
+SMALL: dict[str, dict[str, int]] = {**NETWORKS, "diagonal": {"units": 5, "gain": 4, "cool": 2}}
+
 CASES: list[dict[str, Any]] = [
-    {"size": (28, 10, 28), "images": 60, "options": {}, "init": HEALTHY, "rates": RATES},
-    {"size": (5, 3, 7), "images": 50, "options": {"gain": 2, "scale": 3000}, "init": MIXED, "rates": RATES},
-    {"size": (12, 16, 9), "images": 50, "options": {"gain": 4}, "init": WILD, "rates": STEEP},
-    {"size": (1, 2, 1), "images": 5, "options": {}, "init": MIXED, "rates": STEEP},
+    case((28, 10, 28), 60, HEALTHY, RATES),
+    case((5, 3, 7), 50, MIXED, RATES, gain=2, scale=3000),
+    case((12, 16, 9), 50, WILD, STEEP, gain=4),
+    case((1, 2, 1), 5, MIXED, STEEP),
+    *(case((28, 10, 28), 3, MIXED, RATES, name, **more) for name, more in NETWORKS.items()),
+    *(case((9, 3, 7), 12, MIXED, RATES, name, **more) for name, more in SMALL.items()),
+    *(case((9, 4, 6), 8, WILD, STEEP, name, **more) for name, more in SMALL.items()),
 ]
+LONGER = [case((28, 10, 28), 100, MIXED, RATES, name, **more) for name, more in NETWORKS.items()]
 
 # One script for all interpreters. Prints a line per image; the heap is locked while a MicroPython trains.
 SCRIPT = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 from binascii import crc32
-from fixedpoint.lattice import Lattice
+from fixedpoint.build import build
 from fixedpoint.network import INIT_FIELDS
 try:
     from micropython import heap_lock, heap_unlock
@@ -64,7 +92,7 @@ except ImportError:
 
 for case in json.load(open(sys.argv[2])):
     rows, cols, steps = case["size"]
-    lattice = Lattice(rows, cols, steps, **case["options"])
+    lattice = build(*case["form"])
     lattice.seed(1, [case["init"].get(name, 0) for name in INIT_FIELDS])
     lattice.set_rates(case["rates"])
     pixels = bytearray(rows * steps)
@@ -76,17 +104,25 @@ for case in json.load(open(sys.argv[2])):
             predicted = lattice.train(pixels, label)
             heap_unlock()
             digests = hex(lattice.digest()), hex(crc32(lattice.w))
-            print(rows, cols, steps, "image", image, "predicted", predicted, "digests", *digests)
+            print(*case["form"], "image", image, "predicted", predicted, "digests", *digests)
 """
 
 
 @pytest.fixture(scope="session")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepared(tmp_path_factory.mktemp("job"), CASES)
+
+
+@pytest.fixture(scope="session")
+def longer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepared(tmp_path_factory.mktemp("longer"), LONGER)
+
+
+def prepared(directory: Path, cases: list[dict[str, Any]]) -> Path:
     """A directory with run.py, job.json and the digits of each case, cropped to its size."""
-    directory = tmp_path_factory.mktemp("job")
     digits = dataset.load()
     job = []
-    for number, case in enumerate(CASES):
+    for number, case in enumerate(cases):
         rows, cols, steps = case["size"]
         top, left = (28 - steps) // 2, (28 - rows) // 2
         file = directory / f"{number}.bin"
@@ -127,6 +163,13 @@ def test_digests_equal_cpython(arch: str, emit: str, march: str | None, job: Pat
     lines = execute(interpreter(arch), job, compiled(arch, emit, march, job))
     different = [(ours, theirs) for ours, theirs in zip(golden, lines, strict=True) if ours != theirs]
     assert not different, f"first of {len(different)} differences, CPython's and {arch}'s: {different[0]}"
+
+
+@pytest.mark.slow
+@target
+def test_digests_of_every_graph_and_rule_equal_cpython(arch: str, emit: str, march: str | None, longer: Path) -> None:
+    lines = execute(interpreter(arch), longer, compiled(arch, emit, march, longer))
+    assert lines == execute([sys.executable], longer, ROOT) and len(lines) == 100 * len(NETWORKS)
 
 
 def test_the_job_is_worth_it(golden: list[str]) -> None:
