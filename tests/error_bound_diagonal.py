@@ -28,15 +28,15 @@ def gradient(params: Array, x: Array, label: int, gain: int, cool: int, units: i
     de = reading_error(c[:, None], DC, heard, (heard > 0) * Y * unit, e, Y * unit)
     s = (e * w).sum(2)
     ds = ((np.abs(w) + DW) * de + DW * np.abs(e) + 2.0**-20 * unit * (e > 0)).sum(2) + Y / 2
-    assert (np.abs(s) + ds).max() < 16  # where the engine's saturates
     y = np.tanh(s + b)
     d = 1 - y * y
     drive = ds + Y / 2
-    dy = d * drive + CURVATURE * drive**2 + TANH
+    dy = d * drive + CURVATURE * drive**2 + TANH + 2.0**-21  # the last for s beyond 16.0, with b of 8.0: see below
     dd = np.minimum(2 * np.abs(y) * dy + dy**2 + Y / 2, 1)
 
     # eta <- (1 - c) eta - ratio (s - s_old), with ratio = (da/dl) / c in Q10. An error of s now passes whole, and is
     # taken back by and by: the response to it has 1 and then c (1 - c)**k.
+    ds += np.maximum(np.abs(s) + ds - 16, 0)  # there the engine's saturates
     ratio = da / c
     d_ratio = (DDA + ratio * DC) / (c - DC) + 2.0**-11
     change = s - before(s)
