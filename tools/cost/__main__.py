@@ -39,7 +39,9 @@ def main() -> int:
         "Downloads what `python -m host.micropythons` does, if it is not there. Needs gcc, gcc-arm-none-eabi for\n"
         "the exported C, and valgrind for x86-64; a part that cannot be counted says why."
     )
-    parser.option("--graph", default="lattice", choices=GRAPHS, useless=ALL, help="as in host.simulate (default: lattice)")
+    parser.option(
+        "--graph", default="lattice", choices=GRAPHS, useless=ALL, help="as in host.simulate (default: lattice)"
+    )
     parser.option("--rule", default="snap1", choices=RULES, useless=ALL, help="SnAP-1 (default), or the exact gradient")
     parser.option("--units", type=int, useless=ALL, help="of a diagonal network (default: 28)")
     parser.add_argument(

@@ -66,8 +66,13 @@ def rows(networks: list[dict[str, Any]]) -> list[str]:
             f"{network['images_per_second']:.1f}",
         ])  # fmt: skip
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    text = [[cell.ljust(width) if k < 2 else cell.rjust(width) for k, (cell, width) in enumerate(zip(row, widths, strict=True))]
-            for row in cells]  # fmt: skip
+    text = [
+        [
+            cell.rjust(width) if k > 1 else cell.ljust(width)
+            for k, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        for row in cells
+    ]
     text.insert(1, ["-" * width if k < 2 else "-" * (width - 1) + ":" for k, width in enumerate(widths)])
     ranges = [
         f"{network['graph']}, {network['rule']}: mean of {network['images']} images,"

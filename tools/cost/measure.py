@@ -29,7 +29,7 @@ def training_step(job: Job, argv: list[str]) -> dict[str, Any]:
     say("cost: RP2040's code: the training step, pass by pass")
     found = table(split(*count_arm(job, argv)), job, made=True)
     found["ms"] = round(found["image"]["cycles"] / (MHZ * 1000), 1)
-    code = {}
+    code: dict[str, int] = {}
     for name in KERNELS:
         code |= mpy.code_bytes(job.directory / f"armhf/{name}.mpy", ROOT / f"{name}.py")
     for name, counted in found["passes"].items():

@@ -19,7 +19,8 @@ def split(marks: list[str], counts: Counts) -> dict[str, Counts]:
 def table(found: dict[str, Counts], job: Job, made: bool) -> dict[str, Any]:
     """Counts per image, the mean of all: of each pass, of the interpreter around them, and of the whole.
 
-    Of cycles of the whole the lowest and the highest, too. made: the counters know the passes' code from the interpreter's (else a call of an empty pass is deducted).
+    Of the whole's cycles the lowest and the highest, too. made: the counters know the passes' code from the
+    interpreter's (else a call of an empty pass is deducted).
     """
 
     def mean(name: str, field: int) -> int:
