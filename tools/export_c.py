@@ -57,24 +57,19 @@ def chosen(args: argparse.Namespace) -> tuple[Network, Config]:
     return network, config
 
 
-def describe(network: Network, config: Config) -> str:
+def describe(network: Any, config: Config) -> str:
     """What the model is, for those who read the C."""
     if isinstance(network, Diagonal):
-        what, groups = f"a diagonal network of {network.units} units", "l, W, b, V"
-    elif config.graph == "lattice":
-        what, groups = f"{network.rows} x {network.cols} cells", "l, w, b"
+        what, groups = f"a diagonal network of {network.units} units", "lWbV"
     else:
-        what, groups = f"{config.graph} of {network.cells} cells", "l, w, b"
-    if config.rule == "exact" and not isinstance(network, Diagonal):
-        what += ", the exact gradient"
-    now = ", ".join(
-        f"{config.rates(network.step)[k][0]}/2^{config.rates(network.step)[k][1]}"
-        for k in range(len(groups.split(", ")))
-    )
+        kind = f"{network.rows} x {network.cols}" if config.graph == "lattice" else f"{config.graph} of {network.cells}"
+        what, groups = f"{kind} cells{', the exact gradient' if network.exact else ''}", "lwb"
+    rates = zip(groups, config.rates(network.step), strict=False)
+    now = ", ".join(f"{group} {multiplier}/2^{shift}" for group, (multiplier, shift) in rates)
     return (
         f"{what}, {network.steps} rows of {network.rows} pixels an image; preset"
         f" {config.preset}, seed {config.seed}, {config.pixel_bits}-bit pixels.\n"
-        f"After {network.step} training steps, digest {network.digest():08x}; learning rates of {groups}: {now}."
+        f"After {network.step} training steps, digest {network.digest():08x}; learning rates: {now}."
     )
 
 

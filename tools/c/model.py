@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fixedpoint.diagonal import Diagonal
 from fixedpoint.kernels import RECORD
@@ -83,7 +84,7 @@ def _wiring(lattice: Lattice) -> list[str]:
     ]
 
 
-def source(network: Network, passes: Passes, about: str) -> str:
+def source(network: Any, passes: Passes, about: str) -> str:
     """shoreline.c: the parameters, step counter, bounds and rates of this network."""
     known = names(network, passes)
     data = [
