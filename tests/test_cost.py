@@ -16,6 +16,7 @@ from tools import mpy
 from tools.c import thumb
 from tools.cost import arm, c, every, measure, table, x64
 from tools.cost.job import IMAGES, IMAGES_DIAGONAL, MHZ, Counts, Job
+from tools.networks import NETWORKS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -148,8 +149,8 @@ def test_every_network_is_in_the_table_once(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(every, "training_step", lambda job, argv: {"image": step})
     monkeypatch.setattr(every, "firmware", lambda job, argv, cycles: board)
     networks = every.every(None)
-    assert [(network["graph"], network["rule"]) for network in networks] == list(every.NETWORKS)
-    assert len(every.NETWORKS) == 2 * len(GRAPHS) - 1, "a diagonal network has one rule"
+    assert [(network["graph"], network["rule"]) for network in networks] == list(NETWORKS)
+    assert len(NETWORKS) == 2 * len(GRAPHS) - 1, "a diagonal network has one rule"
     assert {network["parameters"] for network in networks} == {1120}
     assert [network["images"] for network in networks] == [IMAGES] * 8 + [IMAGES_DIAGONAL]
     lines = every.rows(networks)

@@ -2,21 +2,19 @@
 
 from typing import Any
 
-from fixedpoint.build import GRAPHS, RULES
 from host.base.heartbeat import say
 from host.base.scratch import Scratch
 from tools.cost.arm import counter
 from tools.cost.job import BITS, MHZ, Job
 from tools.cost.measure import about, firmware, training_step
-
-NETWORKS = tuple((graph, rule) for graph in GRAPHS for rule in RULES if (graph, rule) != ("diagonal", "exact"))
+from tools.networks import NETWORKS, title
 
 
 def every(images: int | None) -> list[dict[str, Any]]:
     """Of each network what the table says. images: as for Job. Raises UserError if the RP2040's code cannot be run."""
     found = []
     for number, (graph, rule) in enumerate(NETWORKS, start=1):
-        say(f"cost: {graph}, {rule}: {number} of {len(NETWORKS)}")
+        say(f"cost: {title(graph, rule)}: {number} of {len(NETWORKS)}")
         with Scratch("cost") as directory:
             job = Job(directory, images, graph=graph, rule=rule)
             argv = counter(job)
@@ -75,7 +73,7 @@ def rows(networks: list[dict[str, Any]]) -> list[str]:
     ]
     text.insert(1, ["-" * width if k < 2 else "-" * (width - 1) + ":" for k, width in enumerate(widths)])
     ranges = [
-        f"{network['graph']}, {network['rule']}: mean of {network['images']} images,"
+        f"{title(network['graph'], network['rule'])}: mean of {network['images']} images,"
         f" {network['training_step']['lowest']:,} to {network['training_step']['highest']:,} cycles a step"
         for network in networks
     ]
