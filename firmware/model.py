@@ -2,8 +2,8 @@
 
     "SHM1", form, step, rates, bounds, number of words, parameters (int32 each), CRC-32 of all before      little-endian
 
-Byte by byte in firmware/README.md. The file holds all that learning goes on with: load() needs nothing else, and digests
-are those of any other way to train the same network.
+Byte by byte in firmware/README.md. It is all that learning goes on with: load() needs nothing else. Digests are those
+of any other way to train the same network.
 """
 
 import struct
@@ -115,7 +115,8 @@ class Model:
     def save(self, path):
         """Keep the model in a file, which is old or new whenever the power fails. Raises OSError if it cannot."""
         network = self.network
-        numbers = list(self.form) + [network.step]
+        numbers = list(self.form)
+        numbers.append(network.step)
         for group in self.rates + self.bounds:
             numbers += group
         numbers.append(len(network.w))

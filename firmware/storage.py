@@ -6,8 +6,8 @@ It is written under another name and renamed. On littlefs the rename replaces th
 MicroPython removes the old file first: a cut after that leaves the new one under its first name, where load() finds it
 and save() does not overwrite it.
 
-replace() and read() are the same for any file of a header, words and a CRC; the header begins with four letters and ends
-with the number of words. firmware.model keeps its files by them.
+replace() and read() do so for any file of a header, words and a CRC, whose header begins with four letters and ends
+with the number of words: firmware.model has one, too.
 """
 
 import os
