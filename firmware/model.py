@@ -10,7 +10,7 @@ import struct
 
 from firmware import storage
 from fixedpoint import tables
-from fixedpoint.build import DIAGONAL, build
+from fixedpoint.build import DIAGONAL, EXACT, SNAP1, build
 from fixedpoint.network import MAX_SCALE, NO_RATE
 
 MAGIC = b"SHM1"
@@ -34,8 +34,8 @@ class Model:
         self, graph, rule, inputs, classes, steps, scale=MAX_SCALE, gain=0, cool=0, units=0, share=0, wiring_seed=0
     ):
         self.form = graph, rule, inputs, classes, steps, scale, gain, cool, units, share, wiring_seed
-        if (graph == DIAGONAL) != (units > 0):
-            raise ValueError(f"{units} units: a diagonal network has some, and no other")
+        if (graph == DIAGONAL) != (units > 0) or not SNAP1 <= rule <= EXACT:
+            raise ValueError(f"graph {graph}, rule {rule}, {units} units: only a diagonal network has units")
         self.network = build(*self.form)
         self.set_bounds(WIDEST)
         self.set_rates((NO_RATE,) * 4)
