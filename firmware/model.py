@@ -94,7 +94,8 @@ class Model:
         network = self.network
         z, classes = network.z, network.cols
         network.kernels.softmax(z, tables.EXP, classes, label, network.cool)
-        return 100 * ((z[classes + label] << network.cool >> 12) + 1024) >> 10  # p - 1, Q22
+        share = 1024 + (z[classes + label] << network.cool >> 12)  # from p - 1, Q22
+        return (100 * share + 512) >> 10
 
     def learn(self, label):
         """Make a training step on the sequence that has just become complete; return what it was taken for before.
