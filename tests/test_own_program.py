@@ -228,6 +228,15 @@ def test_what_is_asked_at_a_wrong_time_changes_nothing(diagonal: Model) -> None:
     assert [diagonal.row(b"1234") for _ in range(5)] == [False] * 4 + [True]
 
 
+@pytest.mark.parametrize("name", FORMS)
+def test_rows_are_taken_in_as_they_arrive(name: str) -> None:
+    """No work piles up until the label comes: the outputs so far are there after each row."""
+    made = Model(*FORMS[name])
+    for rows in range(1, 6):
+        made.row(bytes(made.form[2]))
+        assert made.network.done == rows
+
+
 @pytest.mark.parametrize("name", ["exact", "diagonal"])
 def test_confidence_is_the_softmax_of_the_logits(name: str) -> None:
     """To a percent, and divided by 2**cool where the form says so."""
