@@ -14,7 +14,6 @@ What is in DIR already is overwritten only if this command has made it.
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,11 @@ from host.base import cli
 from host.base.files import write_atomically
 from host.data import dataset
 from host.engine.passes import passes_of
-from host.runs.checkpoint import Checkpoint
-from host.runs.config import FITS, Config, configure
+from host.runs.config import Config, configure
 from host.runs.options import fraction
 from host.runs.presets import PRESETS, q12
 from tools.c import model
+from tools.model import at_rate, trained
 
 SAVED = (cli.Case("--checkpoint", lambda args: args.checkpoint is not None),)
 
@@ -37,10 +36,7 @@ SAVED = (cli.Case("--checkpoint", lambda args: args.checkpoint is not None),)
 def chosen(args: argparse.Namespace) -> tuple[Network, Config]:
     """The model that was asked for, with the rates of its next step."""
     if args.checkpoint:
-        saved = Checkpoint.read(args.checkpoint)
-        config = Config.from_dict(saved.config)
-        if config.arithmetic == "float":
-            raise cli.UserError(f"{args.checkpoint} is of float arithmetic; name one of an integer engine")
+        saved, config = trained(args.checkpoint)
         network: Network = config.network()
         network.load(saved.params.ravel().tolist(), saved.step)
     else:
@@ -49,10 +45,7 @@ def chosen(args: argparse.Namespace) -> tuple[Network, Config]:
             units=args.units, share=None if args.share is None else q12(args.share), wiring_seed=args.wiring_seed,
         )  # fmt: skip
         network = config.network()
-    if args.rate is not None:
-        if not FITS["rate"](args.rate):
-            raise cli.UserError(f"--rate {cli.shown(args.rate)}: choose a decimal number, such as 0.004")
-        config = replace(config, rate=args.rate, decay=False)
+    config = at_rate(config, args.rate)
     network.set_rates(config.rates(network.step))
     return network, config
 
