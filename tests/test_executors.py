@@ -5,55 +5,94 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_bench import assert_same_state, noise_lattice
-from time_major import TimeMajor
+from time_major import TimeMajor, UnitsTogether
 
-from fixedpoint import kernels
+from fixedpoint import kernels, wiring
+from fixedpoint.diagonal import Diagonal
 from fixedpoint.lattice import CELL
-from fixedpoint.network import MAX_GAIN
+from fixedpoint.network import MAX_COOL, MAX_GAIN, Random
 from host.data import dataset
 from host.engine.learners import executor
 from host.runs.config import configure, prepare
 from host.runs.presets import PRESETS
 
+WIRINGS = {
+    "lattice": wiring.lattice,
+    "forest": wiring.forest,
+    "small world": lambda rows, cols: wiring.small_world(rows, cols, wiring.ONE, Random(1)),
+    "skip": wiring.skip,
+}
 
-@settings(max_examples=25)
+
+@pytest.mark.parametrize("exact", [False, True], ids=["snap1", "exact"])
+@pytest.mark.parametrize("graph", WIRINGS)
+@settings(max_examples=20)
 @given(
-    st.integers(1, 5), st.integers(1, 5), st.integers(1, 12), st.integers(0, MAX_GAIN), st.integers(0, 2**31), st.data()
+    rows=st.integers(1, 6),
+    cols=st.integers(1, 4),
+    steps=st.integers(1, 12),
+    gain=st.integers(0, MAX_GAIN),
+    cool=st.integers(0, MAX_COOL),
+    seed=st.integers(0, 2**31),
+    data=st.data(),
 )
-def test_stepping_all_cells_together_gives_the_same_bits(rows, cols, steps, gain, seed, data):
-    lattice = noise_lattice(rows, cols, steps, gain, seed)
-    together = TimeMajor(lattice)
+def test_stepping_all_cells_together_gives_the_same_bits(graph, exact, rows, cols, steps, gain, cool, seed, data):
+    wired = WIRINGS[graph](rows, cols)
+    lattice = noise_lattice(rows, cols, steps, gain, seed, wired=wired, exact=exact, cool=cool)
+    together = TimeMajor(lattice, wired)
     for _ in range(2):
         pixels = data.draw(st.binary(min_size=rows * steps, max_size=rows * steps))
         label = data.draw(st.integers(0, cols - 1))
         lattice.train(pixels, label)
         together.train(pixels, label)
         assert lattice.z[:cols].tolist() == together.logits and lattice.z[cols:].tolist() == together.delta
-        for p, place in enumerate(together.places):
+        for p in range(lattice.cells):
             start = p * CELL + kernels._EXPONENT
-            assert lattice.m[start : start + 5].tolist() == [together.exponents[place], *together.gradient[place]]
+            assert lattice.m[start : start + 5].tolist() == [together.exponents[p], *together.gradient[p]]
         assert lattice.w.tolist() == [v for cell in together.w for v in cell]
 
 
-@pytest.mark.parametrize("preset", ("article", "critical"))
-def test_stepping_all_cells_together_gives_the_same_bits_on_digits(preset):
+@settings(max_examples=30)
+@given(
+    st.integers(1, 5), st.integers(1, 4), st.integers(1, 4), st.integers(1, 20), st.integers(0, MAX_GAIN),
+    st.integers(0, MAX_COOL), st.integers(0, 2**31), st.data(),
+)  # fmt: skip
+def test_stepping_all_units_together_gives_the_same_bits(rows, units, cols, steps, gain, cool, seed, data):
+    network = Diagonal(rows, cols, steps, 2570, gain, units=units, cool=cool)
+    network.seed(seed, (3000, 4096, 1000, 3000, 4096, -12288, 12288, 0, 2048))
+    network.set_rates(((20972, 16), (20972, 17), (20972, 18), (20972, 19)))
+    together = UnitsTogether(network)
+    for _ in range(3):
+        pixels = data.draw(st.binary(min_size=rows * steps, max_size=rows * steps))
+        label = data.draw(st.integers(0, cols - 1))
+        network.train(pixels, label)
+        together.train(pixels, label)
+        assert network.z.tolist() == together.logits + together.delta + together.messages
+        assert network.w.tolist() == together.w
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_stepping_all_together_gives_the_same_bits_on_digits(preset):
     data = dataset.load()
     config = configure(data, preset, 1, 1)
-    lattice = config.network()
-    lattice.set_rates(config.rates(0))
-    together = TimeMajor(lattice)
+    network = config.network()
+    network.set_rates(config.rates(0))
+    if config.graph == "diagonal":
+        together = UnitsTogether(network)
+    else:
+        share = (config.share, Random(config.wiring_seed)) if config.graph == "small-world" else ()
+        together = TimeMajor(network, getattr(wiring, config.graph.replace("-", "_"))(config.rows, config.cols, *share))
     for image, label in zip(data.train_images[:2], data.train_labels.tolist(), strict=False):
-        lattice.train(image.tobytes(), label)
+        network.train(image.tobytes(), label)
         together.train(image.tobytes(), label)
-        assert lattice.w.tolist() == [v for cell in together.w for v in cell]
+        found = together.w if config.graph == "diagonal" else [v for cell in together.w for v in cell]
+        assert network.w.tolist() == found
 
 
 SIZES = [("article", 28, 13, 20), ("critical", 28, 13, 20), ("article", 9, 10, 50), ("critical", 9, 10, 50)]
 
 
-@pytest.mark.parametrize(
-    ("preset", "rows", "cols", "images"), [*SIZES, *((preset, 28, 10, 20) for preset in PRESETS)]
-)
+@pytest.mark.parametrize(("preset", "rows", "cols", "images"), [*SIZES, *((preset, 28, 10, 20) for preset in PRESETS)])
 def test_llvm_and_python_agree_in_every_word_after_every_image(preset, rows, cols, images):
     data = dataset.load()
     config = configure(data, preset, 1, 1, rows, cols)
