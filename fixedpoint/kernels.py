@@ -1,4 +1,4 @@
-"""The lattice and SnAP-1 in integers: eight kernels, one text for CPython, MicroPython, viper and LLVM.
+"""Two-input cells and their learning rules in integers: one text for CPython, MicroPython, viper and LLVM.
 
 A cell is a record of CELL words in `m`; its time series is a row of `steps` words in `h`. One image is
 
@@ -6,8 +6,10 @@ A cell is a record of CELL words in `m`; its time series is a row of `steps` wor
     feed        pixels of some image rows -> inputs x_i(t)
     forward     y = tanh(s + b) for every cell, into its row of h
     readout     logits z_j = sum over t of y[bottom row][j](t)
-    error       delta = softmax(z) - onehot(label), into the rows of the readouts
-    backward    messages, eleven eligibility traces and gradient of every cell, in reverse order
+    softmax     delta = softmax(z) - onehot(label), behind the logits
+    error       delta into the rows of the readouts
+    backward    messages, eleven eligibility traces and gradient of every cell by SnAP-1, in reverse order; or
+    exact       messages and the exact gradient instead
     update      one SGD step
 
 and, before the first one,
