@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 import host.runs.config
+from fixedpoint.build import GRAPHS, RULES
 from host.data.dataset import Dataset
 from host.runs.config import Config
 from tools.faults.changed import segments
@@ -83,8 +84,25 @@ class GoldenTwin:
         return np.zeros(0, np.int32)
 
 
-def small(seed: int, images: int, tests: int, size: tuple[int, int, int], epochs: int = 1, bits: int = 8) -> Golden:
-    """The golden run of a lattice of this size (rows, cols, steps) on noise."""
+Kind = tuple[str, str]  # graph and rule
+KINDS: tuple[Kind, ...] = tuple((graph, rule) for graph in GRAPHS for rule in RULES[: 1 + (graph != "diagonal")])
+LATTICE: Kind = ("lattice", "snap1")
+UNITS = (1, 2, 5)  # that a small diagonal network has
+
+
+def small(
+    seed: int,
+    images: int,
+    tests: int,
+    size: tuple[int, int, int],
+    epochs: int = 1,
+    bits: int = 8,
+    kind: Kind = LATTICE,
+) -> Golden:
+    """The golden run of a network of this kind and size (rows, cols, steps) on noise, from its kind's recipe.
+
+    Lattices come from the article's too, and small worlds and diagonal networks in several forms.
+    """
     rows, cols, steps = size
     random = np.random.default_rng(seed)
     data = Dataset(
@@ -94,5 +112,12 @@ def small(seed: int, images: int, tests: int, size: tuple[int, int, int], epochs
         random.integers(0, 256, (tests, steps, rows), np.uint8),
         random.integers(0, cols, tests, np.uint8),
     )
-    config = host.runs.config.configure(data, ("critical", "article")[seed % 2], seed, epochs, rows, cols, bits)
+    graph, rule = kind
+    options = {"units": UNITS[seed % 3]} if graph == "diagonal" else {}
+    if graph == "small-world":
+        options = {"wiring_seed": seed}
+    preset = "article" if kind == LATTICE and seed % 2 else None
+    config = host.runs.config.configure(
+        data, preset, seed, epochs, rows, cols, bits, graph=graph, rule=rule, **options
+    )
     return Golden(config, host.runs.config.prepare(data, config))
