@@ -1,8 +1,8 @@
 """Injects faults between host and board until so many were injected, and finds out whether a step is lost or doubled.
 
-A run after the other trains a small network, of any graph and rule, while bytes, frames, cables, boards and hosts fail. Everything is compared
-with the golden model: each prediction and digest, the board's checkpoints, the epochs' lines, the final parameters. A
-difference ends the soak with exit code 1 and the seed that runs the same again. Examples:
+A run after the other trains a small network, of any graph and rule, while bytes, frames, cables, boards and hosts fail.
+Everything is compared with the golden model: each prediction and digest, the board's checkpoints, the epochs' lines,
+the final parameters. A difference ends the soak with exit code 1 and the seed that runs the same again. Examples:
 
   python -m tools.soak                           a million faults in one process, in virtual time; some ten minutes
   python -m tools.soak --seed 1234 --faults 1    the run of one seed, as it was named by a failure

@@ -192,7 +192,8 @@ def bytes_of(form: tuple[int, ...]) -> tuple[int, int]:
         sizes.append(4 * n)
         return network.words(n)
 
-    build(*form, words=counted)
+    options: dict[str, Any] = {"words": counted}
+    build(*form, **options)
     return sum(sizes), max(sizes)
 
 

@@ -113,11 +113,9 @@ def small(
         random.integers(0, cols, tests, np.uint8),
     )
     graph, rule = kind
-    options = {"units": UNITS[seed % 3]} if graph == "diagonal" else {}
-    if graph == "small-world":
-        options = {"wiring_seed": seed}
+    units = UNITS[seed % 3] if graph == "diagonal" else None
+    wiring = seed if graph == "small-world" else None
     preset = "article" if kind == LATTICE and seed % 2 else None
-    config = host.runs.config.configure(
-        data, preset, seed, epochs, rows, cols, bits, graph=graph, rule=rule, **options
-    )
+    config = host.runs.config.configure(data, preset, seed, epochs, rows, cols, bits, graph=graph, rule=rule,
+                                        units=units, wiring_seed=wiring)  # fmt: skip
     return Golden(config, host.runs.config.prepare(data, config))
