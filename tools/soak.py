@@ -363,8 +363,8 @@ def through_pty(seed: int, total: Total, status: cli.Interrupt, arch: str | None
                 random = Random(seed)
                 before, paths = stage.faults(), Counter(stage.paths)
                 total.under_way = functools.partial(stage.since, before.total())
-                bits = random.choice((8, 4, 1))
-                stage.golden = small(seed, 40, 6, (6, 4, 8), 2, bits, random.choice(KINDS))
+                bits, kind = random.choice((8, 4, 1)), KINDS[seed % len(KINDS)]
+                stage.golden = small(seed, 40, 6, (6, 4, 8), 2, bits, kind)
                 stage.stormy(random.choice((0.05, 0.1, 0.2, 0.3)))
                 largest = wire.HEADER + random.choice((6, 12, 24, 200))
                 answer = 0.06 if stage.board.arch == "x64" else 0.3
