@@ -3,7 +3,7 @@
 from fixedpoint import wiring
 from fixedpoint.diagonal import Diagonal
 from fixedpoint.lattice import Lattice
-from fixedpoint.network import Random, words
+from fixedpoint.network import Random, check, words
 
 GRAPHS = ("lattice", "forest", "small-world", "skip", "diagonal")  # by their numbers on the wire
 LATTICE, FOREST, SMALL_WORLD, SKIP, DIAGONAL = range(5)
@@ -18,6 +18,7 @@ def build(graph, rule, rows, cols, steps, scale, gain, cool, units, share, wirin
     they are 0 elsewhere. kernels: a namespace with all of them, compiled, or None. Raises ValueError for what there is
     not.
     """
+    check(rows, cols, steps, scale, gain, cool)  # before a wiring is drawn: there is none without inputs
     options = {"words": words} if kernels is None else {"words": words, "kernels": kernels}
     if not (LATTICE <= graph <= DIAGONAL and SNAP1 <= rule <= EXACT and 0 <= share <= wiring.ONE):
         raise ValueError(f"graph {graph}, rule {rule}, share {share}: there are none")

@@ -33,6 +33,16 @@ def words(n):
     return zeros
 
 
+def check(rows, cols, steps, scale, gain, cool):
+    """Raise ValueError for a size, scale, gain or cool outside the bounds above."""
+    if not (1 <= rows <= MAX_ROWS and 1 <= cols <= MAX_ROWS and 1 <= steps <= MAX_STEPS):
+        raise ValueError(f"lattice {rows}x{cols}, {steps} steps: 1..{MAX_ROWS} rows, columns; 1..{MAX_STEPS} steps")
+    if not (1 <= scale <= MAX_SCALE and 0 <= gain <= MAX_GAIN and 0 <= cool <= MAX_COOL):
+        raise ValueError(
+            f"scale {scale}, gain {gain}, cool {cool}: scale is 1..{MAX_SCALE}, gain 0..{MAX_GAIN}, cool 0..{MAX_COOL}"
+        )
+
+
 class Random:
     """xorshift32 (see kernels.draw()): the same weights on every machine, no floats."""
 
@@ -71,13 +81,7 @@ class Network:
     groups = (0, 1, 1, 2)  # which of the rates (l, w, b, v) each group of parameters has
 
     def __init__(self, rows, cols, steps, scale, gain, cool, kernels):
-        if not (1 <= rows <= MAX_ROWS and 1 <= cols <= MAX_ROWS and 1 <= steps <= MAX_STEPS):
-            raise ValueError(f"lattice {rows}x{cols}, {steps} steps: 1..{MAX_ROWS} rows, columns; 1..{MAX_STEPS} steps")
-        if not (1 <= scale <= MAX_SCALE and 0 <= gain <= MAX_GAIN and 0 <= cool <= MAX_COOL):
-            raise ValueError(
-                f"scale {scale}, gain {gain}, cool {cool}: scale is 1..{MAX_SCALE}, gain 0..{MAX_GAIN},"
-                f" cool 0..{MAX_COOL}"
-            )
+        check(rows, cols, steps, scale, gain, cool)
         self.rows, self.cols, self.steps = rows, cols, steps
         self.scale, self.gain, self.cool = scale, gain, cool
         self.kernels = kernels
