@@ -20,7 +20,7 @@ ENOMEM = 12
 MAX_STEPS = 256  # rows that the frames' row numbers can name
 COUNT = 0x3FFFFFFF  # counters wrap here: beyond it every new value would allocate on a 32-bit chip
 RESERVE = 72 * 1024  # bytes: a lattice of 28 x 10 cells takes 63 KB, of which one array 35 KB
-SPARE = 12 * 1024  # and what the self-test and the answers need beside it
+SPARE = 16 * 1024  # and what the self-test and the answers need beside it
 
 
 class Reserve:
@@ -322,6 +322,7 @@ class Device:
             if saved and saved[0] != session:  # else a reset would bring back what was to be replaced
                 storage.remove(self.root)
                 self.saved = None
+            self.room.take()  # of what is left, beside a small network: the next one may be larger
             self.lattice, self.config, self.session, self.bits = lattice, config, session, bits
             self.forget()
             self.introduce()

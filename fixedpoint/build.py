@@ -26,12 +26,12 @@ def build(graph, rule, rows, cols, steps, scale, gain, cool, units, share, wirin
         raise ValueError(f"units {units}, share {share}, wiring seed {wiring_seed}: graph {graph} has none")
     if graph == DIAGONAL:
         return Diagonal(rows, cols, steps, scale, gain, cool=cool, units=units, **options)
-    wired = None
     if graph == FOREST:
-        wired = wiring.forest(rows, cols)
+        options["cells"] = cols * wiring.tree(rows)
+        options["wired"] = lambda: wiring.forest(rows, cols)
     elif graph == SMALL_WORLD:
         random = Random(wiring_seed) if kernels is None else Random(wiring_seed, kernels)
-        wired = wiring.small_world(rows, cols, share, random)
+        options["wired"] = lambda: wiring.small_world(rows, cols, share, random)
     elif graph == SKIP:
-        wired = wiring.skip(rows, cols)
-    return Lattice(rows, cols, steps, scale, gain, wired=wired, exact=rule == EXACT, cool=cool, **options)
+        options["wired"] = lambda: wiring.skip(rows, cols)
+    return Lattice(rows, cols, steps, scale, gain, exact=rule == EXACT, cool=cool, **options)

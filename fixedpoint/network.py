@@ -1,5 +1,6 @@
 """What all networks have in common: seeded start, rates and bounds, training and prediction, digest."""
 
+import gc
 from array import array
 from binascii import crc32
 
@@ -25,11 +26,13 @@ INIT_FIELDS = ("wl_mean", "wl_std", "wl_flipped", "wt_mean", "wt_std", "l_low", 
 
 
 def words(n):
-    """Return n 32-bit zeros."""
-    zeros = array("i")
+    """Return n 32-bit zeros. In blocks: a single bytes() of all would for a moment take the memory twice."""
+    zeros = array("i", bytes(4 * (n & 63)))
     block = array("i", bytes(4 * 64))
-    for i in range(0, n, 64):  # in blocks: a single bytes() of all would for a moment take the memory twice
-        zeros.extend(block if n - i >= 64 else array("i", bytes(4 * (n - i))))
+    if hasattr(gc, "mem_free"):  # MicroPython's. An array that meets something as it grows, garbage too, must move
+        gc.collect()
+    for _ in range(n >> 6):
+        zeros.extend(block)
     return zeros
 
 
