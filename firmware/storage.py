@@ -5,6 +5,9 @@
 It is written under another name and renamed. On littlefs the rename replaces the old file atomically. On FAT
 MicroPython removes the old file first: a cut after that leaves the new one under its first name, where load() finds it
 and save() does not overwrite it.
+
+replace() and read() do so for any file of a header, words and a CRC, whose header begins with four letters and ends
+with the number of words: firmware.model has one, too.
 """
 
 import os
@@ -15,19 +18,11 @@ NAME = "shoreline.ckp"
 ASIDE = "shoreline.new"
 MAGIC = b"SHL1"
 HEADER = "<4sIII"
-FRAME = 20  # bytes of a file that are not parameters
 
 
 def save(session, step, words, root=""):
     """Write a checkpoint of the array of int32 `words`. Raises OSError if the file system refuses."""
-    header = struct.pack(HEADER, MAGIC, session, step, len(words))
-    if check(root + NAME) is None and check(root + ASIDE) is not None:
-        os.rename(root + ASIDE, root + NAME)
-    with open(root + ASIDE, "wb") as file:
-        file.write(header)
-        file.write(words)
-        file.write(struct.pack("<I", crc32(words, crc32(header))))
-    os.rename(root + ASIDE, root + NAME)
+    replace(root + NAME, root + ASIDE, struct.pack(HEADER, MAGIC, session, step, len(words)), words)
 
 
 def load(words=None, root=""):
@@ -37,9 +32,9 @@ def load(words=None, root=""):
     unless reading itself fails halfway.
     """
     for name in (NAME, ASIDE):
-        found = check(root + name, words)
-        if found is not None:
-            return found
+        header = read(root + name, MAGIC, struct.calcsize(HEADER), words)
+        if header is not None:
+            return struct.unpack(HEADER, header)[1:]
     return None
 
 
@@ -52,16 +47,28 @@ def remove(root=""):
             pass
 
 
-def check(path, words=None):
-    """load() of one file."""
+def replace(name, aside, header, words):
+    """Write a file as `aside`, then rename it to `name`; the only good one of the two is never overwritten."""
+    magic, size = header[:4], len(header)
+    if read(name, magic, size) is None and read(aside, magic, size) is not None:
+        os.rename(aside, name)
+    with open(aside, "wb") as file:
+        file.write(header)
+        file.write(words)
+        file.write(struct.pack("<I", crc32(words, crc32(header))))
+    os.rename(aside, name)
+
+
+def read(path, magic, size, words=None):
+    """The header, `size` bytes, of a good file, whose words are taken over unless None is given; or None, as load()."""
     try:
-        size = os.stat(path)[6]
+        length = os.stat(path)[6]
         with open(path, "rb") as file:
-            header = file.read(16)
-            if size < FRAME or len(header) < 16:
+            header = file.read(size)
+            if len(header) < size or header[:4] != magic:
                 return None
-            magic, session, step, count = struct.unpack(HEADER, header)
-            if magic != MAGIC or size != FRAME + 4 * count or (words is not None and count != len(words)):
+            count = struct.unpack("<I", header[-4:])[0]
+            if length != size + 4 * count + 4 or (words is not None and count != len(words)):
                 return None
             crc = crc32(header)
             for i in range(0, count, 64):
@@ -69,9 +76,9 @@ def check(path, words=None):
             if file.read(4) != struct.pack("<I", crc):
                 return None
             if words is not None:  # good to its end: only now is a word taken over
-                file.seek(16)
+                file.seek(size)
                 for i in range(count):
                     words[i] = struct.unpack("<i", file.read(4))[0]
-            return session, step, count
+            return header
     except OSError:  # not there, or not to be read
         return None

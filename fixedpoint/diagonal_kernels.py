@@ -122,33 +122,37 @@ def absorb(
             u[a + _S] = 0
             u[a + _D] = 0
             u[a + _ETA] = _HALF_C
+    sums = n + units  # of b; those of V stand behind them, those of l before them
+    back = 2 * units
     wide = 6 - gain
     bias = (1 << wide) >> 1
     for t in range(t0, t1):
         first = quiet[2 * t]
-        last = quiet[2 * t + 1]
-        for k in range(units):
+        many = inputs - first - quiet[2 * t + 1]
+        if many < 0:  # nothing but 0 so far
+            many = 0
+        k = units
+        while k:
+            k -= 1
             a = k * _UNIT
-            c = u[a + _C]
+            c = 0 - u[a + _C]  # for e - x, which costs viper less than x - e
             d = u[a + _D]
-            total = 0
+            total = bias
             a = k * inputs
             row = t * inputs - a  # from a weight's place to its input's
-            end = a + inputs - last
             a += first
-            while a < end:
+            end = a + many
+            while a - end:  # cheaper than a comparison
+                f = h[row + a]
                 x = e[a]
-                f = x
                 s[a] = (x >> 15) * d + s[a]
-                x = h[row + a]
-                x = x - (f >> 15)
-                x = x * c + f
+                x = ((x >> 15) - f) * c + x
                 e[a] = x
                 total = ((x >> 15) * v[a] >> 6) + total  # Q20, floor
                 a += 1
             # s, Q15, nearest
             a = k * _UNIT
-            x = (total + bias) >> wide
+            x = total >> wide
             if (x ^ (x >> 31)) >> 18:  # beyond 16.0
                 x = _S_LIMIT ^ (x >> 31)
             # eta <- eta - c eta + (da/dl) (s_old - u); u - s_old = (s - s_old) / c
@@ -158,10 +162,11 @@ def absorb(
             x = u[a + _RATIO]
             d = d * x
             x = u[a + _ETA]
-            x = x - (x >> 15) * c - d
+            x = (x >> 15) * c + x - d
             u[a + _ETA] = x
             f = x >> 15
-            x = u[a + _B] + y
+            x = u[a + _B]
+            x = x + y
             sign = (x >> 31) | 1
             x = sign * x
             if x >> 17:
@@ -175,14 +180,12 @@ def absorb(
             x = _ONE - ((x * x + 8192) >> 14)  # d, nearest
             d = (half + x) >> narrow  # nearest
             u[a + _D] = d
-            a = n + units + k
+            a = sums + k
             s[a] = s[a] + x
-            x = y
             a += units
-            s[a] = s[a] + x
-            a = n + k
-            x = d
-            s[a] = f * x + s[a]
+            s[a] = y + s[a]
+            a -= back
+            s[a] = f * d + s[a]
 
 
 def logits(s: ptr32, v: ptr32, z: ptr32, units: int, inputs: int, outs: int):
@@ -194,10 +197,9 @@ def logits(s: ptr32, v: ptr32, z: ptr32, units: int, inputs: int, outs: int):
         for k in range(units):
             x = s[n + k]
             total = total + (((x & 4095) * v[p] + 2048) >> 12) + (x >> 12) * v[p]  # nearest
-            if total > _LIMIT:
-                total = _LIMIT
-            if total < 0 - _LIMIT:
-                total = 0 - _LIMIT
+            x = ((total >> 31) | 1) * total
+            if x >> 28:
+                total = ((total >> 31) | 1) * _LIMIT
             p += 1
         z[j] = total
 
@@ -225,10 +227,9 @@ def teach(
         for j in range(outs):
             x = z[outs + j]
             total = total + (((x & 4095) * v[p] + 2048) >> 12) + (x >> 12) * v[p]  # nearest
-            if total > _LIMIT:
-                total = _LIMIT
-            if total < 0 - _LIMIT:
-                total = 0 - _LIMIT
+            x = ((total >> 31) | 1) * total
+            if x >> 28:
+                total = ((total >> 31) | 1) * _LIMIT
             p += units
         z[2 * outs + k] = total
 
@@ -283,28 +284,34 @@ def adapt(
         while (y >> half) > 16383:
             half += 1
         e = e - half
-        a = (x + ((1 << half) >> 1)) >> half  # nearest
+        a = x
+        if half:
+            a = ((x >> (half - 1)) + 1) >> 1  # nearest, and 32768 * 32767 leaves no room to add to
         low = rule[4 * k + 2]
         high = rule[4 * k + 3]
-        most = 0
-        if e < 1:
-            most = _UPDATE_LIMIT >> (0 - e)
         if e > 31:
             e = 31
+        near = far = most = 0
+        if e > 0:
+            near = 1
+        else:
+            far = 0 - e
+            most = _UPDATE_LIMIT >> far
+        e -= 1
         i = i - p  # from a parameter to its sum
         end = p + many
-        while p < end:
+        while p - end:
             x = s[i + p]
             y = (x >> 15) * a + (((x & 32767) * a) >> 15)  # floor
             if y:
-                if e > 0:
-                    y = ((y >> (e - 1)) + 1) >> 1  # nearest
+                if near:
+                    y = ((y >> e) + 1) >> 1  # nearest
                 else:
                     if y > most:
                         y = most
                     if y < 0 - most:
                         y = 0 - most
-                    y = y << (0 - e)
+                    y = y << far
                 x = w[p] - y
                 if x < low:
                     x = low

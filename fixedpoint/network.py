@@ -105,9 +105,9 @@ class Network:
         """Draw all parameters, one after the other, and set step to 0. init: the nine Q12 values of INIT_FIELDS."""
         wl_mean, wl_std, wl_flipped, wt_mean, wt_std, l_low, l_high, b_mean, b_std = init
         random = Random(seed, self.kernels)
-        values = self.w
+        values, of = self.w, self.group
         for i in range(len(values)):
-            group = self.group(i)
+            group = of(i)
             if group == 0:
                 values[i] = random.uniform(l_low, l_high)
             elif group == 1:
@@ -122,9 +122,10 @@ class Network:
 
     def load(self, values, step):
         """Take parameters (Q26; clipped to their bounds) and the step counter that belongs to them."""
-        for i in range(len(self.w)):
-            k = 4 * self.group(i)
-            self.w[i] = min(max(values[i], self.rule[k + 2]), self.rule[k + 3])
+        w, rule, group = self.w, self.rule, self.group
+        for i in range(len(w)):
+            k = 4 * group(i)
+            w[i] = min(max(values[i], rule[k + 2]), rule[k + 3])
         self.step = step
         self._derive()
 

@@ -16,7 +16,6 @@ Examples:
 
 import json
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,6 +29,7 @@ from host.reference.cells import Cells
 from host.reference.graph import lattice
 from host.reference.linear import Linear
 from host.reference.training import Adam, Model, evaluate
+from host.runs.seeds import numbers
 
 NAME = "host.baseline"
 BATCH = 32
@@ -65,15 +65,6 @@ RECIPES = {
     "pooled": Recipe(lambda size: Linear(size, dataset.CLASSES, POOLED), zeros, 3e-3, True),
     "adam": Recipe(lambda size: Cells(lattice(size[1], dataset.CLASSES), gain=10.0), article_start, 3e-3, False),
 }
-
-
-def seeds(text: str) -> range:
-    """The seeds that "3" or "1-8" names. Raises UserError for anything else."""
-    found = re.fullmatch(r"(\d{1,9})(?:-(\d{1,9}))?", text)
-    first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
-    if first > last:
-        raise cli.UserError(f"--seeds {cli.shown(text)}: choose a number, or a range such as 1-8")
-    return range(first, last + 1)
 
 
 def without_last(data: dataset.Dataset, count: int) -> dataset.Dataset:
@@ -131,7 +122,7 @@ def main() -> None:
     parser.add_argument("model", choices=RECIPES, help="what is trained")
     parser.option("--data", help="directory with the four MNIST files, plain or .gz (default: bundled digits)")
     parser.option("--epochs", default=10, lowest=1, highest=1000, help="passes over the training images (default: 10)")
-    parser.option("--seeds", default=range(1, 2), type=seeds, help="a number, or a range such as 1-8 (default: 1)")
+    parser.option("--seeds", default=[1], type=numbers, help="such as 1-8 or 1,3,5-7 (default: 1)")
     parser.option("--limit", type=int, help="train on the first so many images (default: all)")
     parser.option("--test-limit", type=int, help="test on the first so many images (default: all)")
     parser.option(

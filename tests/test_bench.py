@@ -11,7 +11,6 @@ from host.data import dataset
 from host.engine.learners import FixedLearner, FloatLearner, executor
 from host.runs import config as config_module
 from host.runs.config import configure
-from host.runs.presets import PRESETS
 from tools import bench, parity
 
 
@@ -99,9 +98,11 @@ def small(monkeypatch):
     monkeypatch.setattr(bench, "SIDES", (4, 5))
     monkeypatch.setattr(bench, "CELL_STEPS", 2000)
     monkeypatch.setattr(bench, "FIRST_IMAGE", "print(1)")
+    monkeypatch.setattr(bench, "NETWORKS", (("forest", "exact"), ("diagonal", "snap1")))
+    monkeypatch.setattr(bench, "SIDE_BY_SIDE", {1: 10, 8: 5})
 
 
-def test_text_has_both_tables(run, small):
+def test_text_has_all_tables(run, small):
     code, out, _ = run(bench, "--quick")
     assert code == 0
     for part in (
@@ -114,6 +115,9 @@ def test_text_has_both_tables(run, small):
         "5x5",
         "cells **",
         "x Numba",
+        "forest, exact",
+        "diagonal",
+        "eight side by side",
         "to its first image",
     ):
         assert part in out
@@ -134,6 +138,8 @@ def test_json_is_one_object(run, small):
         "load",
     } <= found.keys()
     assert found["images_per_cpu_second"] > 0
+    assert [each["graph"] for each in found["graphs"]] == ["forest", "diagonal"] and not found["graph_mismatches"]
+    assert all(each["images_per_second_1"] > 0 and each["images_per_second_8"] > 0 for each in found["graphs"])
 
 
 def test_wrong_result_is_an_error(run, small, monkeypatch):
@@ -143,6 +149,8 @@ def test_wrong_result_is_an_error(run, small, monkeypatch):
     assert code == 1
     assert "WRONG RESULT: python after 1 images: deadbeef, llvm has " in out and "all equal" not in out
     assert err.count("error: python after") == 3
+    assert "WRONG RESULT: forest, exact after 2 images: {'python': 'deadbeef', '1 side by side'" in out
+    assert err.count("error: diagonal after 2 images") == 1
 
 
 def test_series_counts_and_medians():
@@ -161,7 +169,7 @@ def test_parity_on_a_few_images(run):
     assert code == 0 and out.count("\n") == 1
     found = json.loads(out)
     assert (found["images"], found["test_images"]) == (100, 100)
-    assert [each["preset"] for each in found["presets"]] == list(PRESETS)
+    assert [each["preset"] for each in found["presets"]] == ["article", "critical"]
     for each in found["presets"]:
         assert len(each["fixed"]) == len(each["float"]) == 2
         assert each["within_one_point"] and abs(each["difference"]) <= 0.01
@@ -192,6 +200,15 @@ def test_parity_prints_a_table(run):
         assert part in out
 
 
+def test_parity_of_another_network(run):
+    """Its best preset; and what --preset says already is not said twice."""
+    few = ("--images", "40", "--test-images", "40", "--seeds", "1")
+    code, out, _ = run(parity, *few, "--graph", "diagonal", "--json")
+    assert code == 0 and [each["preset"] for each in json.loads(out)["presets"]] == ["diagonal"]
+    code, out, _ = run(parity, *few, "--rule", "exact")
+    assert code == 0 and out.startswith("exact ")
+
+
 def test_parity_statistics():
     found = parity.summary("x", [0.2, 0.4], [0.1, 0.4])
     assert (found["fixed_mean"], found["float_mean"], found["difference"]) == (0.3, 0.25, 0.05)
@@ -206,6 +223,7 @@ def test_parity_statistics():
         (parity, ("--images", "0"), "--images 0: choose 1 to 5000"),
         (parity, ("--data", "nowhere"), "does not exist"),
         (parity, ("--preset", "none"), "invalid choice"),
+        (parity, ("--preset", "article", "--graph", "skip"), "--graph counts for nothing with --preset"),
         (bench, ("--fast",), "unrecognized arguments"),
     ],
 )
@@ -215,7 +233,7 @@ def test_impossible_options(run, module, options, part):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", parity.LATTICE)
 def test_training_in_integers_costs_no_accuracy(preset):
     """5 seeds, 5,000 digits, tested on 1,000: the issue's bound on the difference of the means is one point."""
     found = parity.compare(dataset.load(), preset, seeds=5)

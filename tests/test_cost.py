@@ -10,11 +10,13 @@ import pytest
 from interpreters import interpreter
 
 from firmware import wire
+from fixedpoint.build import GRAPHS
 from host.base.cli import UserError
 from tools import mpy
 from tools.c import thumb
-from tools.cost import arm, c, measure, table, x64
-from tools.cost.job import MHZ, PASSES, Counts, Job
+from tools.cost import arm, c, every, measure, table, x64
+from tools.cost.job import IMAGES, IMAGES_DIAGONAL, MHZ, Counts, Job
+from tools.networks import NETWORKS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -25,6 +27,11 @@ def cost_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     if not shutil.which("gcc"):
         pytest.skip("no gcc for the plugin that counts")
     return Job(tmp_path_factory.mktemp("cost"), 1)
+
+
+@pytest.fixture(scope="module")
+def diagonal_job(tmp_path_factory: pytest.TempPathFactory, cost_job: Job) -> Job:
+    return Job(tmp_path_factory.mktemp("diagonal"), 2, graph="diagonal")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +54,7 @@ def test_counts_on_arm_are_exact(cost_job: Job, argv: list[str], passes: dict[st
     assert table.split(*arm.count_arm(cost_job, argv)) == passes
     whole = passes["image"][0]
     for field in (0, 1):
-        assert sum(count[field] for name in PASSES for count in passes[name]) == whole[field] > 0
+        assert sum(count[field] for name in cost_job.kernels for count in passes[name]) == whole[field] > 0
     found = table.table(passes, cost_job, made=True)
     assert found["image"]["instructions"] == whole[0] + found["interpreter"]["instructions"]
     assert found["passes"]["backward"]["instructions"] > found["passes"]["forward"]["instructions"] > 100_000
@@ -72,9 +79,13 @@ def test_whole_image_is_counted_from_bytes_to_result(
 def test_goals_of_the_receive_path_and_of_opening(
     cost_job: Job, passes: dict[str, Counts], board: dict[str, Any]
 ) -> None:
-    """At most 1.25 times the cycles of the training step; OPEN of a new session in 0.3 s at 125 MHz."""
+    """Link: at most 1.82 million cycles an image; OPEN of a new session in 0.3 s at 125 MHz.
+
+    The goal was a whole image of at most 1.25 training steps when a step took 7.28 million. It is kept as what it
+    allowed the link: a cheaper step makes no link dearer.
+    """
     step = table.table(passes, cost_job, made=True)["image"]["cycles"]
-    assert step < board["whole_image"]["cycles"] <= 1.25 * step
+    assert 0 < board["whole_image"]["cycles"] - step <= 1.82e6
     assert board["opening"]["cycles"] <= 0.3 * MHZ * 1e6
 
 
@@ -97,12 +108,63 @@ def test_the_exported_c_is_counted_beside_viper(cost_job: Job, argv: list[str], 
     viper = table.table(passes, cost_job, made=True)
     sizes = mpy.code_bytes(cost_job.directory / "armhf/fixedpoint/kernels.mpy", ROOT / "fixedpoint/kernels.py")
     made = c.c_table(found, code, memory, viper)
-    for name in PASSES:
+    for name in cost_job.kernels:
         assert 100 < made["passes"][name]["instructions"] < made["passes"][name]["cycles"]
         assert made["passes"][name]["cycles"] < viper["passes"][name]["cycles"]
         assert made["passes"][name]["bytes"] < sizes[name]
     assert made["sum"]["cycles"] < made["step"]["cycles"] < 1.01 * made["sum"]["cycles"]
     assert 1 < made["viper_to_c"]["backward"] < made["viper_to_c"]["step"] < 3
+
+
+def test_what_is_counted_of_a_diagonal_network_is_what_its_board_does(
+    diagonal_job: Job, argv: list[str], board: dict[str, Any]
+) -> None:
+    """Kernel by kernel, listen() too, which nothing side by side calls; the parts are the whole, here and in the C."""
+    argv = arm.counter(diagonal_job)
+    found = table.split(*arm.count_arm(diagonal_job, argv))
+    assert diagonal_job.kernels[:3] == ("feed", "listen", "absorb") and "best" not in diagonal_job.kernels
+    for image, whole in enumerate(found["image"]):
+        assert sum(found[name][image][1] for name in diagonal_job.kernels) == whole[1]
+    viper = table.table(found, diagonal_job, made=True)
+    step = viper["image"]
+    assert step["lowest"] < step["cycles"] < step["highest"], "it depends on the image"
+    image = arm.whole(*arm.count_board(diagonal_job, argv), diagonal_job)
+    assert step["cycles"] < image["whole_image"]["cycles"] < board["whole_image"]["cycles"] / 2
+    assert arm.memory(diagonal_job)["smallest_heap"] <= 64 * 1024
+    try:
+        thumb.tool("gcc")
+    except UserError as error:
+        pytest.skip(str(error))
+    made = c.c_table(*c.count_c(diagonal_job, argv), viper)
+    assert made["passes"].keys() == viper["passes"].keys()
+    assert made["sum"]["cycles"] < made["step"]["cycles"] < 1.02 * made["sum"]["cycles"]
+
+
+def test_every_network_is_in_the_table_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order of the wire's numbers, with what each is and takes, counted or not here made up."""
+    step = {"instructions": 3_000_000, "cycles": 5_000_000, "lowest": 4_000_000, "highest": 6_000_000}
+    board = {"bytes": {"arrays": 64, "lattice": 65, "smallest_heap": 120 * 1024}, "link_bytes": 422.0,
+             "whole_image": {"instructions": 4_000_000, "cycles": 6_250_000}, "images_per_second": 20.0}  # fmt: skip
+    monkeypatch.setattr(every, "counter", lambda job: [])
+    monkeypatch.setattr(every, "training_step", lambda job, argv: {"image": step})
+    monkeypatch.setattr(every, "firmware", lambda job, argv, cycles: board)
+    networks = every.every(None)
+    assert [(network["graph"], network["rule"]) for network in networks] == list(NETWORKS)
+    assert len(NETWORKS) == 2 * len(GRAPHS) - 1, "a diagonal network has one rule"
+    assert {network["parameters"] for network in networks} == {1120}
+    assert [network["images"] for network in networks] == [IMAGES] * 8 + [IMAGES_DIAGONAL]
+    lines = every.rows(networks)
+    assert len({line.count("|") for line in lines[:11]}) == 1 and len({len(line) for line in lines[:11]}) == 1
+    assert lines[11] == "" and lines[10].startswith("| diagonal    | both")
+    assert "40.0" in lines[2] and "50.0" in lines[2], "milliseconds at 125 MHz"
+
+
+@pytest.mark.slow
+def test_learning_with_a_diagonal_network_takes_15_ms(tmp_path: Path, cost_job: Job) -> None:
+    """The mean over 100 digits, at 125 MHz; how much is silent in them differs."""
+    job = Job(tmp_path, 100, graph="diagonal")
+    found = table.table(table.split(*arm.count_arm(job, arm.counter(job))), job, made=True)
+    assert found["image"]["cycles"] <= 15 * MHZ * 1000
 
 
 def test_without_its_compiler_the_c_is_not_counted(
@@ -118,7 +180,7 @@ def test_machine_code_of_functions_is_found_in_mpy(cost_job: Job) -> None:
     sizes = mpy.code_bytes(compiled, source)
     assert list(sizes)[:2] == ["const", "draw"] and max(sizes, key=lambda name: sizes[name]) == "backward"
     assert 0.8 * compiled.stat().st_size < sum(sizes.values()) < compiled.stat().st_size
-    with pytest.raises(ValueError, match="9 functions"):
+    with pytest.raises(ValueError, match="11 functions"):
         mpy.code_bytes(compiled, ROOT / "fixedpoint/lattice.py")
     with pytest.raises(ValueError, match="is no"):
         mpy.code_bytes(source, source)

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from small_run import CONFIGS, DATA
 
-from fixedpoint.lattice import Lattice
+from fixedpoint.build import RULES
+from fixedpoint.network import Network
 from host.base.cli import UserError
 from host.board import micropythons
 from host.data import dataset
 from host.engine.lanes import Lanes
-from host.engine.passes import SNAP1
+from host.engine.passes import passes_of
 from host.runs.checkpoint import CHECKPOINT, Checkpoint, digest
 from host.runs.config import SEGMENT, Config, configure, prepare
 from tools.c import model, thumb
@@ -27,6 +28,13 @@ from tools.export_c import main as export_main
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-pedantic", "-Wconversion", "-Wsign-conversion", "-Wshadow", "-Werror")
 UNDEFINED = ("-fsanitize=undefined", "-fno-sanitize-recover=all")
 SIZES = [(28, 10), (9, 13), (1, 10)]
+# graph, rule, rows, options: every kernel, and every way to be wired; more of them below, in slow tests.
+NETWORKS = [
+    ("forest", "snap1", 28, {}),
+    ("small-world", "exact", 28, {"share": 2048, "wiring_seed": 5}),
+    ("skip", "snap1", 28, {}),
+    ("diagonal", "snap1", 7, {"units": 33}),
+]
 
 
 def needed(program: str, package: str) -> str:
@@ -54,10 +62,16 @@ def digits(rows: int, cols: int, preset: str = "critical") -> tuple[Config, data
     return config, prepare(data, config)
 
 
-def started(config: Config) -> Lattice:
-    lattice = config.network()
-    lattice.set_rates(config.rates(0))
-    return lattice
+def of_graph(graph: str, rule: str, rows: int, options: dict[str, int]) -> tuple[Config, dataset.Dataset]:
+    data = dataset.load()
+    config = configure(data, None, 1, 1, rows, graph=graph, rule=rule, **options)
+    return config, prepare(data, config)
+
+
+def started(config: Config) -> Network:
+    network = config.network()
+    network.set_rates(config.rates(0))
+    return network
 
 
 def records(data: dataset.Dataset, count: int) -> bytes:
@@ -66,16 +80,16 @@ def records(data: dataset.Dataset, count: int) -> bytes:
     return b"".join(image.tobytes() + bytes([label]) for image, label in pairs)
 
 
-def golden(lattice: Lattice, data: dataset.Dataset, count: int) -> list[str]:
+def golden(lattice: Network, data: dataset.Dataset, count: int) -> list[str]:
     """What main.c prints: a line for each image, and the digest."""
     pairs = zip(data.train_images[:count], data.train_labels[:count].tolist(), strict=True)
     lines = [f"{label} {lattice.train(image.tobytes(), label)}" for image, label in pairs]
     return [*lines, f"digest {lattice.step} {lattice.digest():08x}"]
 
 
-def built(lattice: Lattice, directory: Path, *argv: str) -> Path:
+def built(network: Network, directory: Path, *argv: str) -> Path:
     """main.c of this model, compiled by a command."""
-    for name, text in model.files(lattice, SNAP1, "a test").items():
+    for name, text in model.files(network, passes_of(network, alone=True), "a test").items():
         (directory / name).write_text(text)
     target = directory / "program"
     argv = (*argv, "-o", str(target), str(directory / "main.c"), str(directory / "shoreline.c"))
@@ -105,17 +119,29 @@ def test_every_level_of_optimisation_gives_the_same(compiler: str, level: str, t
     assert outcome([program], records(data, 3)) == (0, golden(started(config), data, 3), "")
 
 
-def saturating(preset: str) -> Lattice:
+@pytest.mark.parametrize("graph, rule, rows, options", NETWORKS)
+def test_every_network_without_undefined_behaviour_and_with_the_golden_models_bits(
+    graph: str, rule: str, rows: int, options: dict[str, int], tmp_path: Path
+) -> None:
+    config, data = of_graph(graph, rule, rows, options)
+    program = built(started(config), tmp_path, sanitizing("gcc", tmp_path), *STRICT, "-O2", *UNDEFINED)
+    assert outcome([program], records(data, 3)) == (0, golden(started(config), data, 3), "")
+
+
+def saturating(preset: str) -> Network:
     """Parameters at their bounds, of both signs, and the highest rates there are: sums, messages and steps saturate."""
     config, _ = digits(28, 10, preset)
-    lattice = config.network()
-    lattice.set_rates(((32767, 14),) * 3)
+    network = config.network()
+    network.set_rates(((32767, 14),) * 4)
     chance = np.random.default_rng(1)
-    lattice.load(chance.choice([-(2**31), 2**31 - 1], 4 * lattice.cells).tolist(), 7)
-    return lattice
+    network.load(chance.choice([-(2**31), 2**31 - 1], len(network.w)).tolist(), 7)
+    return network
 
 
-@pytest.mark.parametrize("compiler, preset", [("gcc", "critical"), ("clang", "article")])
+@pytest.mark.parametrize(
+    "compiler, preset",
+    [("gcc", "critical"), ("clang", "article"), ("gcc", "small-world-exact"), ("gcc", "forest"), ("gcc", "diagonal")],
+)
 def test_nothing_is_undefined_where_everything_saturates(compiler: str, preset: str, tmp_path: Path) -> None:
     _, data = digits(28, 10, preset)
     program = built(saturating(preset), tmp_path, sanitizing(compiler, tmp_path), *STRICT, "-O1", *UNDEFINED)
@@ -125,7 +151,8 @@ def test_nothing_is_undefined_where_everything_saturates(compiler: str, preset: 
 def test_arithmetic_is_modulo_two_to_the_32nd(tmp_path: Path) -> None:
     """wrap() and asr() at the ends of their ranges, where C leaves the plain operators to the compiler."""
     config, _ = digits(1, 10)
-    for name, text in model.files(config.network(), SNAP1, "a test").items():
+    network = config.network()
+    for name, text in model.files(network, passes_of(network, alone=True), "a test").items():
         (tmp_path / name).write_text(text)
     values = [-(2**31), -(2**31) + 1, -65537, -1, 0, 1, 65536, 2**31 - 1]
     (tmp_path / "ends.c").write_text(
@@ -154,10 +181,23 @@ def test_thumb_1_gives_the_same_bits(rows: int, cols: int, tmp_path: Path) -> No
     """An RP2040's code, without a library."""
     needed("arm-none-eabi-gcc", "gcc-arm-none-eabi")
     config, data = digits(rows, cols)
-    program = thumb.build(started(config), SNAP1, tmp_path)
+    program = thumb.build(started(config), passes_of(started(config), alone=True), tmp_path)
     code, lines, errors = outcome([*emulator(), program], records(data, 4))
     assert (code, errors) == (0, "")
     assert lines[-1] == golden(started(config), data, 4)[-1].split()[-1]
+
+
+@pytest.mark.parametrize("graph, rule, rows, options", [("skip", "exact", 9, {}), ("diagonal", "snap1", 28, {})])
+def test_thumb_1_gives_the_same_bits_of_every_kernel(
+    graph: str, rule: str, rows: int, options: dict[str, int], tmp_path: Path
+) -> None:
+    needed("arm-none-eabi-gcc", "gcc-arm-none-eabi")
+    config, data = of_graph(graph, rule, rows, options)
+    network = started(config)
+    program = thumb.build(network, passes_of(network, alone=True), tmp_path)
+    code, lines, errors = outcome([*emulator(), program], records(data, 2))
+    assert (code, errors) == (0, "")
+    assert lines[-1] == golden(network, data, 2)[-1].split()[-1]
 
 
 def test_thumb_under_linux_gives_the_same_bits(tmp_path: Path) -> None:
@@ -179,7 +219,7 @@ def test_library_trains_and_classifies_as_the_golden_model() -> None:
     assert compiled.classify(data.test_images[:5]).tolist() == expected
     assert compiled.digest() == f"{lattice.digest():08x}", "nothing was learned"
     with pytest.raises(ValueError, match="multiplier is 0"):
-        compiled.set_rates(((32768, 20), (1, 20), (1, 20)))
+        compiled.set_rates(((1, 20), (1, 20), (1, 20), (32768, 20)))
 
 
 @pytest.mark.slow
@@ -200,14 +240,30 @@ def test_a_thousand_digits(rows: int, cols: int, preset: str, tmp_path: Path) ->
     needed("arm-none-eabi-gcc", "gcc-arm-none-eabi")
     alone = Lanes([started(config)])
     alone.learn(data.train_images[:1000, None], data.train_labels[:1000, None])
-    program = thumb.build(started(config), SNAP1, tmp_path)
+    program = thumb.build(started(config), passes_of(started(config), alone=True), tmp_path)
     assert outcome([*emulator(), program], records(data, 1000))[1][-1] == f"{alone.lattice(0).digest():08x}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("graph", ["lattice", "forest", "small-world", "skip", "diagonal"])
+def test_a_thousand_digits_of_every_network(graph: str, rule: str, tmp_path: Path) -> None:
+    config, data = of_graph(graph, rule, 28, {})
+    network = started(config)
+    compiled, other = CompiledC(network), Lanes([network])
+    images, labels = data.train_images[:1000], data.train_labels[:1000]
+    expected = other.learn(images[:, None], labels[:, None])[:, 0]
+    assert compiled.train(images, labels).tolist() == expected.tolist()
+    assert compiled.digest() == f"{other.lattice(0).digest():08x}"
+    needed("arm-none-eabi-gcc", "gcc-arm-none-eabi")
+    program = thumb.build(network, passes_of(network, alone=True), tmp_path)
+    assert outcome([*emulator(), program], records(data, 1000))[1][-1] == compiled.digest()
 
 
 # The command
 
 
-def saved(path: Path, kind: str = "fixed", step: int = 5) -> Lattice:
+def saved(path: Path, kind: str = "fixed", step: int = 5) -> Network:
     """A checkpoint of a run on noise, and the lattice that goes on with it."""
     config = CONFIGS[kind]
     lattice = config.network()
@@ -262,12 +318,30 @@ def test_what_cannot_be_exported_is_one_line(answer: Callable, tmp_path: Path) -
         (("--out", "x", "--rate", "fast"), "--rate fast: choose a decimal number"),
         (("--out", "x", "--rate", "99"), "learning rate"),
         (("--out", "x", "--rows", 29), "--rows 29: choose 1 to 28"),
+        (("--out", "x", "--units", 29), "--units counts for nothing with --graph lattice"),
+        (
+            ("--out", "x", "--checkpoint", "fixed.npz", "--graph", "skip"),
+            "--graph counts for nothing with --checkpoint",
+        ),
         (("--out", "file"), "file"),
         ((), "--out"),
     ):
         code, out, errors = answer(export_main, *arguments)
         assert (code, out, errors.count("\n")) == (2, "", 1) and words in errors, errors
         assert not (tmp_path / "x").exists()
+
+
+def test_a_network_of_any_kind_can_be_chosen(answer: Callable, tmp_path: Path) -> None:
+    """And what is made says which it is."""
+    for number, (options, words) in enumerate((
+        (("--graph", "diagonal", "--units", 5), "a diagonal network of 5 units, 28 rows of 28 pixels"),
+        (("--preset", "forest-exact"), "forest of 280 cells, the exact gradient, 28 rows of 28 pixels"),
+        (("--graph", "small-world", "--share", 0.5, "--wiring-seed", 3, "--rows", 4), "small-world of 40 cells, 28"),
+    )):  # fmt: skip
+        made = tmp_path / str(number)
+        code, out, errors = answer(export_main, "--out", str(made), *options)
+        assert (code, errors) == (0, "") and words in out
+        assert words in (made / "shoreline.c").read_text() and words in (made / "shoreline.h").read_text()
 
 
 def test_a_model_that_does_not_learn_is_told_to_need_a_rate(answer: Callable) -> None:
@@ -304,8 +378,8 @@ int main(void)
     printf("%d ", (int)shoreline_row(&s, row));
     printf("%d ", (int)shoreline_learn(&s, SHORELINE_COLS)); /* no such label */
     printf("%d ", (int)shoreline_learn(&s, -1));
-    printf("%d ", (int)shoreline_set_rates(&s, zero, wrong, zero));
-    printf("%d ", (int)shoreline_set_rates(&s, zero, zero, zero));
+    printf("%d ", (int)shoreline_set_rates(&s, zero, zero, zero, wrong));
+    printf("%d ", (int)shoreline_set_rates(&s, zero, zero, zero, zero));
     printf("%d ", (int)s.step);
     t = (int)shoreline_classify(&s); /* the image is still there */
     printf("%d ", t == shoreline_learn(&s, 1));
@@ -316,8 +390,9 @@ int main(void)
 """
 
 
-def test_calls_out_of_turn_change_nothing(tmp_path: Path) -> None:
-    config, _ = digits(1, 10)
+@pytest.mark.parametrize("graph", ["lattice", "diagonal"])
+def test_calls_out_of_turn_change_nothing(graph: str, tmp_path: Path) -> None:
+    config, _ = of_graph(graph, "snap1", 1, {})
     program = built(started(config), tmp_path, needed("gcc", "gcc"), "-std=c99")
     (tmp_path / "main.c").write_text(API)
     sources = [str(tmp_path / name) for name in ("main.c", "shoreline.c")]

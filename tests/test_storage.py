@@ -274,7 +274,7 @@ print(json.dumps({"damaged": len(damaged), "wrong": wrong, "sizes": sizes, "both
 MUTANTS = {
     "no other name": ('ASIDE = "shoreline.new"', "ASIDE = NAME"),
     "no rename": ("        file.write(struct.pack", "        return file.write(struct.pack"),
-    "overwrites the only good one": ("if check(root + NAME) is None and", "if False and"),
+    "overwrites the only good one": ("if read(name, magic, size) is None and", "if False and"),
     "no CRC": ("if file.read(4) != ", "if file.read(4) == 0 and 0 != "),
 }
 

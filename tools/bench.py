@@ -16,6 +16,9 @@ by side, the first one's): a wrong result has no speed, and makes the exit code 
 The second table trains square lattices on noise under LLVM and counts CPU time. ns/cell-step is the time of one image,
 divided by cells and time steps: it is constant where cost grows with the number of cells and nothing else.
 
+The third table trains every graph with every rule under LLVM, one network and eight side by side, 1,120 parameters
+each. Their digests after the first images are compared with the golden model's.
+
 Last, how long a new process takes from its start to its first trained image: cold, when Python has compiled no module
 yet, and warm. The kernels are compiled anew in both.
 """
@@ -42,11 +45,12 @@ from host.base.scratch import Scratch
 from host.board import micropythons
 from host.data import dataset
 from host.engine import llvm
-from host.engine.lanes import Lanes, compiled
+from host.engine.lanes import Lanes
 from host.engine.learners import FixedLearner, FloatLearner, LaneLearner
 from host.runs.config import Config, configure
 from host.runs.presets import PRESETS
 from tools.c.library import CompiledC
+from tools.networks import NETWORKS, title
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = "llvm"
@@ -68,6 +72,8 @@ ROUND = {
 }
 SIDES = (4, 8, 16, 32, 64)
 CELL_STEPS = 2_000_000  # of a lattice in a round of the second table
+SIDE_BY_SIDE = {1: 1000, 8: 250}  # networks in the third table: images per round of each
+GOLDEN = 2  # images that the golden model trains each of them on
 
 # As host.simulate begins.
 FIRST_IMAGE = """
@@ -211,6 +217,13 @@ def micropython(arch: str, emit: str, config: Config, data: dataset.Dataset, cou
                 process.kill()
 
 
+def side_by_side(config: Config, data: dataset.Dataset, networks: int) -> SideBySide:
+    """So many of them under LLVM, compiled, with the seeds 1, 2, ..."""
+    lanes = Lanes([replace(config, seed=seed).network() for seed in range(1, networks + 1)])
+    lanes.set_rates(config.rates(0))
+    return SideBySide(lanes, data)
+
+
 def trainers(config: Config, data: dataset.Dataset, images: dict[str, int], stack: ExitStack) -> dict[str, Trainer]:
     """Every executor that there is on this machine, by its name. images: how many each will be given in all."""
 
@@ -220,18 +233,12 @@ def trainers(config: Config, data: dataset.Dataset, images: dict[str, int], stac
         learner.set_rates(config, 0)
         return OnHost(learner, data)
 
-    def side_by_side(name: str, lattices: int) -> SideBySide:
-        say(f"bench: getting {name} ready")
-        lanes = Lanes([replace(config, seed=seed).network() for seed in range(1, lattices + 1)])
-        lanes.set_rates(config.rates(0))
-        compiled(lanes.width)
-        return SideBySide(lanes, data)
-
     found: dict[str, Trainer] = {"llvm": on_host("llvm", lambda: LaneLearner(config.network()))}
     for lattices in llvm.LANES[1:]:
         name = f"llvm, {lattices} lattices"
         if name in images:
-            found[name] = side_by_side(name, lattices)
+            say(f"bench: getting {name} ready")
+            found[name] = side_by_side(config, data, lattices)
     if "exported C, gcc -O3" in images:
         say("bench: getting exported C, gcc -O3 ready")
         with suppress(cli.UserError):  # no C compiler
@@ -348,6 +355,28 @@ def growth(rounds: int, scale: float = 1.0, steps: int = 28) -> dict[str, Any]:
     return {"growth": rows, "exponent": round(float(np.polyfit(cells, cost, 1)[0]), 3)}
 
 
+def graphs(rounds: int, scale: float = 1.0) -> dict[str, Any]:
+    """The third table: {"graphs": [...], "graph_mismatches": [...]}."""
+    data = dataset.load()
+    rows, mismatches = [], []
+    for number, (graph, rule) in enumerate(NETWORKS, start=1):
+        say(f"bench: graphs, {number} of {len(NETWORKS)}")
+        config = configure(data, None, seed=1, epochs=1, graph=graph, rule=rule)
+        golden = FixedLearner(config.network())
+        golden.set_rates(config, 0)
+        digests = {"python": OnHost(golden, data).train(GOLDEN)[1]}
+        each: dict[str, Any] = {"graph": graph, "rule": rule}
+        for networks, images in SIDE_BY_SIDE.items():
+            trainer, count = side_by_side(config, data, networks), max(1, round(images * scale))
+            digests[f"{networks} side by side"] = trainer.train(GOLDEN)[1]
+            taken = [trainer.train(count)[0] for _ in range(rounds)]
+            each[f"images_per_second_{networks}"] = row("", count * networks, taken)["images_per_second"]
+        rows.append(each)
+        if len(set(digests.values())) > 1:
+            mismatches.append(f"{title(graph, rule)} after {GOLDEN} images: {digests}")
+    return {"graphs": rows, "graph_mismatches": mismatches}
+
+
 def first_image(rounds: int) -> dict[str, Any]:
     """Seconds from the start of a process to its first trained image: {"first_image": {"cold": ..., "warm": ...}}."""
     seconds = []
@@ -403,6 +432,14 @@ def text(found: dict[str, Any]) -> str:
         )
     lines.append(f"time of an image grows as cells ** {found['exponent']}")
     lines.append("")
+    lines.append(f"{'llvm':<26}{'images/s, one':>16}{'eight side by side':>20}")
+    for each in found["graphs"]:
+        one, eight = each["images_per_second_1"], each["images_per_second_8"]
+        lines.append(f"{title(each['graph'], each['rule']):<26}{one:>16,.1f}{eight:>20,.1f}")
+    lines += [f"WRONG RESULT: {mismatch}" for mismatch in found["graph_mismatches"]]
+    if not found["graph_mismatches"]:
+        lines.append(f"their digests after {GOLDEN} images, and the golden model's: all equal")
+    lines.append("")
     lines.append("start of a process to its first image: {cold} s cold, {warm} s warm".format(**found["first_image"]))
     return "\n".join(lines)
 
@@ -414,11 +451,18 @@ def main() -> int:
     args = parser.parse_args()
     rounds, scale = (3, 0.2) if args.quick else (7, 1.0)
     about = machine()
-    found = {**about, **executors(rounds, scale), **growth(rounds, scale), **first_image(rounds)}
+    found = {
+        **about,
+        **executors(rounds, scale),
+        **growth(rounds, scale),
+        **graphs(rounds, scale),
+        **first_image(rounds),
+    }
     print(json.dumps(found) if args.json else text(found))
-    for mismatch in found["mismatches"]:
+    mismatches = [*found["mismatches"], *found["graph_mismatches"]]
+    for mismatch in mismatches:
         print(f"error: {mismatch}", file=sys.stderr)
-    return 1 if found["mismatches"] else 0
+    return 1 if mismatches else 0
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ the learning rates of its next step. It goes on learning where the run stopped, 
 nothing of a library but <stdint.h>. Examples:
 
   python -m tools.export_c --out DIR                                     28x10 cells, seeded, ready to learn
+  python -m tools.export_c --out DIR --graph diagonal                    28 units of a diagonal network
   python -m tools.export_c --out DIR --checkpoint runs/x/checkpoint.npz  what a run has learned
   python -m tools.export_c --out DIR --checkpoint ... --rate 0.004       and a rate to go on with
 
@@ -13,50 +14,55 @@ What is in DIR already is overwritten only if this command has made it.
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from fixedpoint.lattice import Lattice
+from fixedpoint.build import GRAPHS, RULES
+from fixedpoint.diagonal import Diagonal
+from fixedpoint.network import Network
 from host.base import cli
 from host.base.files import write_atomically
 from host.data import dataset
 from host.engine.passes import passes_of
-from host.runs.checkpoint import Checkpoint
-from host.runs.config import FITS, Config, configure
-from host.runs.presets import PRESETS
+from host.runs.config import Config, configure
+from host.runs.options import fraction
+from host.runs.presets import PRESETS, q12
 from tools.c import model
+from tools.model import at_rate, trained
 
 SAVED = (cli.Case("--checkpoint", lambda args: args.checkpoint is not None),)
 
 
-def chosen(args: argparse.Namespace) -> tuple[Lattice, Config]:
+def chosen(args: argparse.Namespace) -> tuple[Network, Config]:
     """The model that was asked for, with the rates of its next step."""
     if args.checkpoint:
-        saved = Checkpoint.read(args.checkpoint)
-        config = Config.from_dict(saved.config)
-        if config.arithmetic == "float":
-            raise cli.UserError(f"{args.checkpoint} is of float arithmetic; name one of an integer engine")
-        lattice = config.network()
-        lattice.load(saved.params.ravel().tolist(), saved.step)
+        saved, config = trained(args.checkpoint)
+        network: Network = config.network()
+        network.load(saved.params.ravel().tolist(), saved.step)
     else:
-        config = configure(dataset.load(args.data), args.preset, args.seed, 1, args.rows, args.cols)
-        lattice = config.network()
-    if args.rate is not None:
-        if not FITS["rate"](args.rate):
-            raise cli.UserError(f"--rate {cli.shown(args.rate)}: choose a decimal number, such as 0.004")
-        config = replace(config, rate=args.rate, decay=False)
-    lattice.set_rates(config.rates(lattice.step))
-    return lattice, config
+        config = configure(
+            dataset.load(args.data), args.preset, args.seed, 1, args.rows, args.cols, graph=args.graph, rule=args.rule,
+            units=args.units, share=None if args.share is None else q12(args.share), wiring_seed=args.wiring_seed,
+        )  # fmt: skip
+        network = config.network()
+    config = at_rate(config, args.rate)
+    network.set_rates(config.rates(network.step))
+    return network, config
 
 
-def describe(lattice: Lattice, config: Config) -> str:
+def describe(network: Any, config: Config) -> str:
     """What the model is, for those who read the C."""
-    now = ", ".join(f"{multiplier}/2^{shift}" for multiplier, shift in config.rates(lattice.step))
+    if isinstance(network, Diagonal):
+        what, groups = f"a diagonal network of {network.units} units", "lWbV"
+    else:
+        kind = f"{network.rows} x {network.cols}" if config.graph == "lattice" else f"{config.graph} of {network.cells}"
+        what, groups = f"{kind} cells{', the exact gradient' if network.exact else ''}", "lwb"
+    rates = zip(groups, config.rates(network.step), strict=False)
+    now = ", ".join(f"{group} {multiplier}/2^{shift}" for group, (multiplier, shift) in rates)
     return (
-        f"{lattice.rows} x {lattice.cols} cells, {lattice.steps} rows of {lattice.rows} pixels an image; preset"
+        f"{what}, {network.steps} rows of {network.rows} pixels an image; preset"
         f" {config.preset}, seed {config.seed}, {config.pixel_bits}-bit pixels.\n"
-        f"After {lattice.step} training steps, digest {lattice.digest():08x}; learning rates of l, w, b: {now}."
+        f"After {network.step} training steps, digest {network.digest():08x}; learning rates: {now}."
     )
 
 
@@ -79,8 +85,19 @@ def main() -> int:
     parser.option("--out", type=Path, required=True, metavar="DIR", help="where the files go")
     parser.option("--checkpoint", type=Path, metavar="FILE", help="a run's checkpoint.npz (default: a seeded start)")
     parser.option(
-        "--preset", default="critical", choices=PRESETS, useless=SAVED, help="of a seeded start (default: critical)"
+        "--preset", choices=PRESETS, useless=SAVED, help="of a seeded start (default: the best of --graph and --rule)"
     )
+    parser.option("--graph", choices=GRAPHS, useless=SAVED, help="of a seeded start (default: lattice)")
+    parser.option("--rule", choices=RULES, useless=SAVED, help="SnAP-1 (default), or the exact gradient")
+    parser.option("--units", type=int, useless=SAVED, help="of a diagonal network (default: 28)")
+    parser.option(
+        "--share",
+        type=fraction,
+        metavar="0..1",
+        useless=SAVED,
+        help="of the edges that a small world rewires (default: 1)",
+    )
+    parser.option("--wiring-seed", lowest=0, useless=SAVED, help="of a small world's edges (default: 1)")
     parser.option("--rows", type=int, useless=SAVED, help="lattice rows, pixels in an image row (default: all)")
     parser.option("--cols", type=int, useless=SAVED, help="lattice columns, one per class at least (default: 10)")
     parser.option("--seed", default=1, lowest=0, useless=SAVED, help="of the initial parameters (default: 1)")
@@ -88,26 +105,29 @@ def main() -> int:
     parser.option("--rate", metavar="NUMBER", help="learning rate of the weights, constant (default: the run's next)")
     parser.option("--json", action="store_true", help="print the result as one JSON object")
     args = parser.parse_args()
-    lattice, config = chosen(args)
-    texts = model.files(lattice, passes_of(lattice), describe(lattice, config))
+    network, config = chosen(args)
+    passes = passes_of(network, alone=True)
+    texts = model.files(network, passes, describe(network, config))
     write(args.out, texts)
     result: dict[str, Any] = {
         "out": str(args.out),
         "files": {name: len(text.encode()) for name, text in texts.items()},
-        "rows": lattice.rows,
-        "cols": lattice.cols,
-        "steps": lattice.steps,
-        "step": lattice.step,
-        "digest": f"{lattice.digest():08x}",
-        "rates": config.rates(lattice.step),
-        "state_bytes": 4 * (sum(len(getattr(lattice, name)) for name in passes_of(lattice).state) + 3),
+        "graph": config.graph,
+        "rule": config.rule,
+        "rows": network.rows,
+        "cols": network.cols,
+        "steps": network.steps,
+        "step": network.step,
+        "digest": f"{network.digest():08x}",
+        "rates": config.rates(network.step),
+        "state_bytes": 4 * (sum(len(getattr(network, name)) for name in passes.state) + 3),
     }
     if args.json:
         print(json.dumps(result))
     else:
-        print(f"{args.out}: {', '.join(texts)}\n{describe(lattice, config)}")
+        print(f"{args.out}: {', '.join(texts)}\n{describe(network, config)}")
         print(f"a shoreline_state takes {result['state_bytes']:,} bytes of RAM")
-        if not any(multiplier for multiplier, _ in config.rates(lattice.step)):
+        if not any(multiplier for multiplier, _ in config.rates(network.step)):
             print("its learning rates are 0, as at the end of many a run: choose one with --rate, or set others in C")
     return 0
 

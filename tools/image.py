@@ -4,11 +4,15 @@
   python -m tools.image --board pico --out DIR       files for a Raspberry Pi Pico, and the UF2 file
   python -m tools.image --arch armv7emsp --out DIR   files for any board with this machine code (py: with none)
   python -m tools.image --verify DIR                 compile once more, and compare byte for byte
+  python -m tools.image --board pico --out DIR --checkpoint runs/x/checkpoint.npz --program own.py
+                                                     with what a run has learned, and a program that goes on with it
 
 DIR then holds fixedpoint/, firmware/ and main.py, ready for `mpremote cp`; manifest.json with versions, sizes and
-SHA-256 of every file and of its source; and package.json for `mpremote mip install` or mip on a board.
+SHA-256 of every file and of its source; and package.json for `mpremote mip install` or mip on a board. --checkpoint
+adds the model as model.shl; --program makes your program the image's main.py, in place of the one that serves a host.
 """
 
+import ast
 import contextlib
 import json
 import struct
@@ -16,11 +20,13 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from host.base.cli import Parser, UserError, run
+from host.base.cli import Case, Parser, UserError, run
 from host.base.scratch import Scratch
 from host.board.install import CHIPS, KINDS, MACHINES, MANIFEST, SOURCES, board_files, install, sha256, stage
 from host.board.serialport import find_port
+from tools import model
 
+MODEL, PROGRAM = "model.shl", "main.py"  # files of the user's in an image
 ABOUT_UF2 = """\
 the UF2 file: copy it to the drive that the board becomes when it is plugged in with BOOTSEL pressed, after MicroPython
 has been put on the board. It holds a littlefs file system and replaces the whole one that is there, files of your own
@@ -81,20 +87,42 @@ BOARDS = {
 }
 
 
-def build(march: str, out: Path, board: str | None = None) -> dict[str, Any]:
-    """Write an image into a directory that does not exist, or is empty; return its manifest. Raises UserError."""
+def own_files(checkpoint: Path | None, rate: str | None, program: Path | None) -> dict[str, bytes]:
+    """The user's files in an image, by name: a model, a program. Raises UserError for what is none."""
+    found = {}
+    if checkpoint:
+        found[MODEL] = model.packed(model.read(checkpoint, rate))
+    if program:
+        try:
+            found[PROGRAM] = program.read_bytes()
+        except OSError as error:
+            raise UserError(f"cannot read {program} ({error.strerror}); name a MicroPython program") from error
+        try:
+            ast.parse(found[PROGRAM], program.name)
+        except (SyntaxError, ValueError) as error:
+            raise UserError(f"{program} is no program: {error}; mend that") from error
+    return found
+
+
+def build(march: str, out: Path, board: str | None = None, own: dict[str, bytes] | None = None) -> dict[str, Any]:
+    """Write an image into a directory that does not exist, or is empty; return its manifest. Raises UserError.
+
+    own: the user's files in it, as own_files() has them.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists already; delete it, or give another --out")
     place = BOARDS[board].place if board else None
     about: dict[str, Any] = {"board": board} if board else {}
     if isinstance(place, FileSystem):
         about["uf2"] = {"name": f"shoreline-{board}.uf2", **{k: f"{v:#x}" for k, v in place._asdict().items()}}
+    if own:
+        about["own"] = sorted(own)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with Scratch("image", out.parent) as work:  # beside it, to be renamed
             root = work / "image"
             root.mkdir()
-            manifest = stage(march, root, about)
+            manifest = stage(march, root, about, own)
             names = board_files(manifest)
             package = {"urls": [[name, name] for name in names], "deps": [], "version": manifest["firmware"]}
             (root / "package.json").write_bytes((json.dumps(package, indent=1) + "\n").encode())
@@ -204,9 +232,13 @@ def _verify(directory: Path, manifest_json: bytes) -> str | None:
         found = MACHINES[code[2] >> 2]
         if found != manifest["march"] and sha256(code) == manifest["files"][name]["sha256"]:
             return f"{MANIFEST} says {manifest['march']}, but {name} is {found} code"
+    own = {name: (directory / name).read_bytes() for name in manifest["own"] if (directory / name).exists()}
     with Scratch("verify") as work:
-        build(manifest["march"], work / "fresh", manifest.get("board"))
-        return difference(directory, work / "fresh")
+        build(manifest["march"], work / "fresh", manifest.get("board"), own)
+        problem = difference(directory, work / "fresh")
+    if not problem and MODEL in own:
+        model.read(directory / MODEL)
+    return problem
 
 
 def read_manifest(data: bytes) -> dict[str, Any]:
@@ -214,8 +246,9 @@ def read_manifest(data: bytes) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(data)
         march, board = manifest["march"], manifest.get("board")
-        if march not in KINDS or board not in (None, *BOARDS):
-            raise ValueError(f"march {march}, board {board}")
+        own = manifest.setdefault("own", [])
+        if march not in KINDS or board not in (None, *BOARDS) or not all(name in (MODEL, PROGRAM) for name in own):
+            raise ValueError(f"march {march}, board {board}, own {own}")
         if not all(isinstance(file, dict) for file in manifest["files"].values()):
             raise ValueError("files")
     except (ValueError, LookupError, TypeError, AttributeError) as error:
@@ -234,6 +267,9 @@ def difference(directory: Path, fresh: Path) -> str | None:
     hint, compiler = "", manifest["mpy_cross"]
     if said.get("mpy_cross") != compiler:
         hint = f"; the image names mpy-cross {said.get('mpy_cross')}, and here is {compiler}"
+    for name in said["own"]:
+        if name not in theirs:
+            return f"{name} is missing"
     for name, file in manifest["files"].items():
         claim, source = said["files"].get(name), file.get("source", "sources")
         if claim is None:
@@ -241,7 +277,7 @@ def difference(directory: Path, fresh: Path) -> str | None:
         if name not in theirs:
             return f"{name} is missing"
         same = theirs[name] == ours[name]
-        if not same and sha256(theirs[name]) != claim.get("sha256"):
+        if (name in manifest["own"] or not same) and sha256(theirs[name]) != claim.get("sha256"):
             return f"{name} is not what {MANIFEST} says: it was changed after it was made"
         if claim.get("source_sha256") != file.get("source_sha256"):
             return f"{name} was made from another {source} than the repository's, says {MANIFEST}"
@@ -286,7 +322,8 @@ def in_uf2(theirs: bytes, ours: bytes) -> str:
 
 def advice(out: Path, manifest: dict[str, Any]) -> list[str]:
     """How to get an image onto a board."""
-    paths = " ".join(str(out / name) for name in ("fixedpoint", "firmware", MANIFEST, "main.py"))
+    own = [name for name in manifest.get("own", []) if name != PROGRAM]
+    paths = " ".join(str(out / name) for name in ("fixedpoint", "firmware", MANIFEST, *own, PROGRAM))
     lines = [
         "put it on a board with one of these:",
         f"  mpremote connect PORT fs cp -r {paths} : + reset",
@@ -323,6 +360,13 @@ def main() -> int:
     action.add_argument("--verify", type=Path, metavar="DIR", help="prove that an image was made from this repository's"
                         " sources; exit code 1 and the name of the first file that differs if it was not")  # fmt: skip
     action.add_argument("--list", action="store_true", help="list the boards")
+    elsewhere = (Case("--install, --verify and --list", lambda args: args.out is None),)
+    parser.option("--checkpoint", type=Path, metavar="FILE", useless=elsewhere, help=f"a run's checkpoint.npz, or a"
+                  f" model file: into the image as {MODEL}, for firmware.model.load()")  # fmt: skip
+    alone = Case("no model", lambda args: args.checkpoint is None, "add --checkpoint")
+    parser.option("--rate", metavar="NUMBER", useless=(*elsewhere, alone), help=f"with a checkpoint: {model.RATE}")
+    parser.option("--program", type=Path, metavar="FILE", useless=elsewhere, help="a MicroPython program of yours: the"
+                  " image's main.py (default: the firmware that serves a host)")  # fmt: skip
     machine = parser.add_mutually_exclusive_group()
     machine.add_argument("--board", choices=BOARDS, metavar="BOARD", help=f"one of {', '.join(BOARDS)}")
     machine.add_argument("--arch", choices=KINDS, metavar="ARCH", help=f"machine code: {', '.join(CHIPS)} (or x86,"
@@ -348,11 +392,11 @@ def main() -> int:
         result = {"verified": problem is None, "problem": problem}
         if problem and not args.json:
             print(f"{args.verify}: {problem}", file=sys.stderr)
-        text = [] if problem else [f"{args.verify}: every file is what this repository's sources give"]
+        text = [] if problem else [f"{args.verify}: every file is what sources or manifest give"]
     else:
         if not march:
             raise UserError("for which machine? Add --board or --arch; --list shows the boards")
-        result = build(march, args.out, args.board)
+        result = build(march, args.out, args.board, own_files(args.checkpoint, args.rate, args.program))
         sizes = {name: file["size"] for name, file in result["files"].items()}
         text = [f"{size:9,} {name}" for name, size in sizes.items()]
         text += [

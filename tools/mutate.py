@@ -89,8 +89,8 @@ MUTATIONS = (
         "rename",
         "a checkpoint is written aside and renamed",
         (
-            (STORAGE, 'with open(root + ASIDE, "wb") as file:', 'with open(root + NAME, "wb") as file:'),
-            (STORAGE, "    os.rename(root + ASIDE, root + NAME)\n\n\ndef load", "\n\ndef load"),
+            (STORAGE, 'with open(aside, "wb") as file:', 'with open(name, "wb") as file:'),
+            (STORAGE, "    os.rename(aside, name)\n\n\ndef read", "\n\ndef read"),
         ),
     ),
     Mutation(

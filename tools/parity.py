@@ -3,9 +3,10 @@
 For each preset, every seed gives one start and one order of the images, and both arithmetics train on them with the
 same rates for one pass. Fixed point runs under LLVM; the float oracle trains all seeds side by side. Examples:
 
-  python -m tools.parity                                    both presets, 5 seeds, 5,000 bundled digits
+  python -m tools.parity                                    the lattice's two presets, 5 seeds, 5,000 bundled digits
   python -m tools.parity --data DIR                         5,000 MNIST digits, all 10,000 test images
   python -m tools.parity --preset article --seeds 20        more seeds, when the difference might be noise
+  python -m tools.parity --graph diagonal                   another network, with its best preset
 
 A single lattice's accuracy after one pass is a draw: seeds differ by several points, and so do the two arithmetics on
 one seed, because a rounding error grows over thousands of steps. Only means tell; the table gives the standard error
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from fixedpoint.build import GRAPHS, RULES
 from host.base import cli
 from host.base.heartbeat import heartbeat
 from host.data import dataset
@@ -25,9 +27,11 @@ from host.engine.floating import to_model
 from host.engine.learners import FloatLearner, LaneLearner
 from host.reference.training import evaluate, train
 from host.runs.config import SEGMENT, configure, prepare
-from host.runs.presets import PRESETS
+from host.runs.presets import PRESETS, recipe
 
 TOLERANCE = 0.01  # what the means may differ by
+LATTICE = ("article", "critical")  # what is compared if nothing is asked for
+NAMED = (cli.Case("--preset", lambda args: bool(args.preset)),)
 
 
 def compare(data: dataset.Dataset, preset: str, seeds: int) -> dict[str, Any]:
@@ -76,10 +80,10 @@ def summary(preset: str, fixed: Sequence[float], exact: Sequence[float]) -> dict
 
 def table(found: dict[str, Any]) -> str:
     """A summary as lines of text."""
-    lines = [f"{found['preset']:<10}{'fixed':>9}{'float':>9}{'difference':>12}"]
+    lines = [f"{found['preset']:<18}{'fixed':>9}{'float':>9}{'difference':>12}"]
 
     def add(name: str, fixed: float, exact: float, end: str = "") -> None:
-        lines.append(f"{name:<10}{fixed:>9.4f}{exact:>9.4f}{fixed - exact:>+12.4f}{end}")
+        lines.append(f"{name:<18}{fixed:>9.4f}{exact:>9.4f}{fixed - exact:>+12.4f}{end}")
 
     for seed, (fixed, exact) in enumerate(zip(found["fixed"], found["float"], strict=True), start=1):
         add(f"seed {seed}", fixed, exact)
@@ -90,7 +94,11 @@ def table(found: dict[str, Any]) -> str:
 
 def main() -> int:
     parser = cli.Parser("python -m tools.parity", __doc__)
-    parser.add_argument("--preset", action="append", choices=PRESETS, help="may be repeated (default: all presets)")
+    parser.add_argument(
+        "--preset", action="append", choices=PRESETS, help=f"may be repeated (default: {', '.join(LATTICE)})"
+    )
+    parser.option("--graph", choices=GRAPHS, useless=NAMED, help="the best preset of this graph, and of --rule")
+    parser.option("--rule", choices=RULES, useless=NAMED, help="SnAP-1 (default), or the exact gradient")
     parser.option("--seeds", default=5, lowest=1, help="train seeds 1 to this one (default: 5)")
     parser.add_argument("--images", type=int, default=5000, help="train on the first so many images (default: 5000)")
     parser.add_argument("--test-images", type=int, help="test on the first so many images (default: all)")
@@ -101,7 +109,10 @@ def main() -> int:
     args = parser.parse_args()
     data = dataset.load(args.data).limited(args.images, args.test_images, ("--images", "--test-images"))
     found = []
-    for preset in args.preset or PRESETS:
+    presets = args.preset or LATTICE
+    if args.graph or args.rule:
+        presets = [recipe(args.graph or "lattice", args.rule or "snap1")]
+    for preset in presets:
         found.append(compare(data, preset, args.seeds))
         if not args.json:
             print(table(found[-1]), flush=True)

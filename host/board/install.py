@@ -132,10 +132,13 @@ def mpy_cross() -> str:
     return f"{words[1].lstrip('v')}, .mpy {words[-1].lstrip('v')}" if len(words) > 2 else text.strip()
 
 
-def stage(march: str, out: Path, about: dict[str, Any] | None = None) -> dict[str, Any]:
+def stage(
+    march: str, out: Path, about: dict[str, Any] | None = None, added: dict[str, bytes] | None = None
+) -> dict[str, Any]:
     """Write the files for a machine into the directory `out`; return the manifest, which is written too.
 
-    march: one of KINDS. about: what else the manifest is to say. Raises UserError if something does not compile.
+    march: one of KINDS. about: what else the manifest is to say. added: files of the user's, by name; main.py may be
+    one. Raises UserError if something does not compile.
     """
     if march not in KINDS:
         raise UserError(f"no firmware for {march!r}; choose one of {', '.join(CHIPS)}")
@@ -154,8 +157,9 @@ def stage(march: str, out: Path, about: dict[str, Any] | None = None) -> dict[st
             jobs.append((source, out / path.with_suffix(".mpy"), emit, march))
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda job: micropythons.compile_file(*job), jobs))
-    (out / "main.py").write_bytes(MAIN.encode())
-    files["main.py"] = {}
+    for name, data in {"main.py": MAIN.encode(), **(added or {})}.items():
+        (out / name).write_bytes(data)
+        files[name] = {}
     for name, made_from in files.items():
         data = (out / name).read_bytes()
         files[name] = {"size": len(data), "sha256": sha256(data), **made_from}

@@ -29,7 +29,7 @@ PATIENCE = 4.0  # seconds until a port without a HELLO counts as one without the
 SOON = 1.0  # seconds without a HELLO until we say that we wait
 QUIET = 1.8  # so in mid-run, beyond the last training step's time: one lost frame, ANSWER, is not worth a word
 SILENCE = "the board does not answer"
-# Seconds that an OPEN may take once the board has said WORKING. An RP2040 draws 28 x 10 cells in 0.22 s (tools.cost),
+# Seconds that an OPEN may take once the board has said WORKING. An RP2040 draws 28 x 10 cells in 0.27 s (tools.cost),
 # 64 x 64, the most there are, in 15 times that; boards without machine code are slower.
 OPENING = 60.0
 GRACE = 0.6  # seconds that a board may be silent after Ctrl-C: enough for a training step of a fast one

@@ -121,15 +121,15 @@ def _cells(backward: str) -> Passes:
     )
 
 
-def _units() -> Passes:
-    """Of the diagonal network."""
+def _units(alone: bool) -> Passes:
+    """Of the diagonal network. alone: it passes over inputs that have been 0 so far."""
     shape = ("units", "rows", "cols")
     derive: tuple[Call, ...] = (("derive_units", "w", "u", "c_table", "da_table", "units", "rows"),)
     absorb = ("h", "v", "u", "tanh", "quiet", "units", "rows", "done", "arrived", "gain", "narrow")
     return Passes(
         texts=_texts(kernels, diagonal_kernels),
-        state=("h", "w", "v", "e", "s", "u", "z", "rule"),
-        tables=TABLES | {"quiet": words(2 * MAX_STEPS)},  # side by side, lattices do not pass over the same inputs
+        state=("h", "w", "v", "e", "s", "u", "z", "rule", *(("quiet",) if alone else ())),
+        tables=TABLES if alone else TABLES | {"quiet": words(2 * MAX_STEPS)},
         sizes={
             **_sizes(*shape, "steps", "scale", "gain", "narrow", "cool"),
             "base": lambda network: 0,
@@ -137,6 +137,7 @@ def _units() -> Passes:
         },
         take=(("feed", "h", "pixels", 0, 1, "area", "at", 1, "scale"),),
         classify=(
+            *((("listen", "h", "quiet", "rows", "done", "arrived"),) if alone else ()),
             ("absorb", 0, 0, "e", "s", *absorb),
             ("logits", "s", "v", "z", *shape),
             ("best", "z", "prediction", "cols"),
@@ -151,13 +152,16 @@ def _units() -> Passes:
     )
 
 
-SNAP1, EXACT, DIAGONAL = _cells("backward"), _cells("exact"), _units()
+SNAP1, EXACT, DIAGONAL, DIAGONAL_ALONE = _cells("backward"), _cells("exact"), _units(False), _units(True)
 
 
-def passes_of(network: Network) -> Passes:
-    """What an image goes through in this network."""
+def passes_of(network: Network, alone: bool = False) -> Passes:
+    """What an image goes through in this network.
+
+    alone: as Network has it, and a board. Side by side, networks do not pass over the same inputs.
+    """
     if isinstance(network, Diagonal):
-        return DIAGONAL
+        return DIAGONAL_ALONE if alone else DIAGONAL
     return EXACT if isinstance(network, Lattice) and network.exact else SNAP1
 
 

@@ -8,7 +8,9 @@ void shoreline_load(shoreline_state *s, const int32_t *w, uint32_t step)
     int32_t i;
 
     for (i = 0; i < SHORELINE_W; i++) {
-        const int32_t low = s->rule[4 * (i & 3) + 2], high = s->rule[4 * (i & 3) + 3];
+        const int32_t *rule = s->rule + 4 * group(i);
+        const int32_t low = rule[2], high = rule[3];
+
         s->w[i] = w[i] < low ? low : w[i] > high ? high : w[i];
     }
     s->step = step;
@@ -18,18 +20,9 @@ void shoreline_load(shoreline_state *s, const int32_t *w, uint32_t step)
 
 void shoreline_init(shoreline_state *s)
 {
-    int32_t i, k;
+    int32_t i;
 
-    for (i = 0; i < SHORELINE_H; i++)
-        s->h[i] = 0; /* the null shoreline stays so */
-    for (i = 0; i < SHORELINE_M; i++)
-        s->m[i] = 0;
-    for (i = 0; i < SHORELINE_CELLS; i++)
-        for (k = 0; k < WIRES; k++)
-            s->m[i * RECORD + k] = WIRING[i][k];
-    for (i = 0; i < UNITS; i++)
-        for (k = 0; k < FIELDS; k++)
-            s->m[(SHORELINE_CELLS + i) * RECORD + k] = FIXED[i][k];
+    lay_out(s);
     for (i = 0; i < SHORELINE_RULE; i++)
         s->rule[i] = RULE[i];
     shoreline_load(s, PARAMETERS, STEP);
@@ -40,20 +33,17 @@ static int32_t fits(shoreline_rate rate)
     return rate.multiplier >= 0 && rate.multiplier <= 32767 && rate.shift >= 14 && rate.shift <= 40;
 }
 
-static void put(int32_t *rule, shoreline_rate rate)
+int32_t shoreline_set_rates(shoreline_state *s, shoreline_rate l, shoreline_rate w, shoreline_rate b, shoreline_rate v)
 {
-    rule[0] = rate.multiplier;
-    rule[1] = rate.shift;
-}
+    const shoreline_rate rates[4] = {l, w, b, v};
+    int32_t k;
 
-int32_t shoreline_set_rates(shoreline_state *s, shoreline_rate l, shoreline_rate w, shoreline_rate b)
-{
-    if (!fits(l) || !fits(w) || !fits(b))
+    if (!fits(l) || !fits(w) || !fits(b) || !fits(v))
         return -1;
-    put(s->rule, l);
-    put(s->rule + 4, w);
-    put(s->rule + 8, w);
-    put(s->rule + 12, b);
+    for (k = 0; k < 4; k++) {
+        s->rule[4 * k] = rates[RATE_OF[k]].multiplier;
+        s->rule[4 * k + 1] = rates[RATE_OF[k]].shift;
+    }
     return 0;
 }
 

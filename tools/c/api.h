@@ -1,7 +1,7 @@
 /* All there is: in the caller's memory, of one size, never moved, nothing allocated. What may be of use by itself:
- * w, the parameters, CELLS x (l, wL, wT, b) in Q26, and step; together they are all there is to save. */
+ * w, the parameters in Q26, and step; together they are all there is to save. */
 typedef struct {
-    int32_t h[SHORELINE_H], m[SHORELINE_M], w[SHORELINE_W], z[SHORELINE_Z], rule[SHORELINE_RULE];
+    int32_t @STATE@;
     uint32_t step;         /* training steps so far */
     int32_t arrived, done; /* rows of the image that are there, and those that the forward sweep has seen */
 } shoreline_state;
@@ -17,9 +17,9 @@ void shoreline_init(shoreline_state *s);
 /* Take other parameters (SHORELINE_W words, as in s->w, clipped to their bounds) and the step that belongs to them. */
 void shoreline_load(shoreline_state *s, const int32_t *w, uint32_t step);
 
-/* Learning rates of l, of wL and wT, and of b, from the next image on. Returns 0, or -1 and leaves the rates alone if
- * one is out of its range. */
-int32_t shoreline_set_rates(shoreline_state *s, shoreline_rate l, shoreline_rate w, shoreline_rate b);
+/* Learning rates of l, of wL and wT (W), of b, and of V, from the next image on; only a diagonal network has a V.
+ * Returns 0, or -1 and leaves the rates alone if one is out of its range. */
+int32_t shoreline_set_rates(shoreline_state *s, shoreline_rate l, shoreline_rate w, shoreline_rate b, shoreline_rate v);
 
 /* Take the next row of an image, SHORELINE_ROWS pixels; a row after a whole image begins the next one. Returns how many
  * rows are still to come. */

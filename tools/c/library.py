@@ -4,7 +4,7 @@ import ctypes
 
 import numpy as np
 
-from fixedpoint.lattice import Lattice
+from fixedpoint.network import Network
 from host.base.scratch import Scratch
 from host.engine.passes import passes_of
 from tools.c import model
@@ -41,15 +41,15 @@ class Rate(ctypes.Structure):
 
 
 class CompiledC:
-    """A lattice's parameters, rates and bounds in the exported C, compiled here; the lattice itself is left alone.
+    """A network's parameters, rates and bounds in the exported C, compiled here; the network itself is left alone.
 
     Raises UserError without a C compiler. options: the compiler's.
     """
 
-    def __init__(self, lattice: Lattice, options: tuple[str, ...] = FAST):
+    def __init__(self, network: Network, options: tuple[str, ...] = FAST):
         argv = [compiler("the exported C"), "-std=c99", *options, "-shared", "-fPIC", "-o"]
         with Scratch("c") as directory:
-            for name, text in model.files(lattice, passes_of(lattice), "for tools.c.library").items():
+            for name, text in model.files(network, passes_of(network, alone=True), "for tools.c.library").items():
                 (directory / name).write_text(text)
             (directory / "loops.c").write_text(LOOPS)
             made = directory / "shoreline.so"
@@ -73,7 +73,7 @@ class CompiledC:
         return found
 
     def set_rates(self, rates: tuple[tuple[int, int], ...]) -> None:
-        """As Lattice.set_rates(), (multiplier, shift) of l, w and b. Raises ValueError for what is out of range."""
+        """(multiplier, shift) of l, w, b and V, as Network.set_rates(). Raises ValueError for what is out of range."""
         if self.library.shoreline_set_rates(self.state, *(Rate(*rate) for rate in rates)):
             raise ValueError(f"rates {rates}: multiplier is 0..32767, shift 14..40")
 

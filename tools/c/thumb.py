@@ -4,7 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
-from fixedpoint.lattice import Lattice
+from fixedpoint.network import Network
 from host.base.cli import UserError
 from host.engine import c99
 from host.engine.passes import Passes
@@ -22,13 +22,14 @@ def tool(name: str) -> str:
     raise UserError(f"no {PREFIX}{name}; install Debian's gcc-arm-none-eabi")
 
 
-def build(lattice: Lattice, passes: Passes, directory: Path) -> Path:
+def build(network: Network, passes: Passes, directory: Path) -> Path:
     """thumb.c with this model, compiled in a directory; it runs under qemu-arm. Raises UserError."""
     compiler = tool("gcc")
-    for name, text in model.files(lattice, passes, "for tools.c.thumb").items():
+    for name, text in model.files(network, passes, "for tools.c.thumb").items():
         (directory / name).write_text(text)
-    known = model.names(lattice, passes)
-    known |= {"count": known["steps"], "at": str(passes.sizes["base"](lattice)), "prediction": "&prediction"}
+    known = model.names(network, passes)
+    known |= {"count": known["steps"], "area": "AREA", "at": str(passes.sizes["base"](network)),
+              "prediction": "&prediction"}  # fmt: skip
     lines = [
         line
         for call in (*passes.take, *passes.classify, *passes.learn)

@@ -120,7 +120,7 @@ def memory(job: Job) -> dict[str, int]:
             low = middle
     return {
         "mpy": sum(files.values()),
-        "kernels_mpy": files["kernels"],
+        "kernels_mpy": files["kernels"] + files["diagonal_kernels"],
         "arrays": arrays,
         "engine": loaded - start,
         "lattice": running - loaded,

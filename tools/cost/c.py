@@ -7,7 +7,7 @@ from host.engine.passes import passes_of
 from tools.c import thumb
 from tools.c.build import execute
 from tools.cost.arm import counts
-from tools.cost.job import MHZ, PASSES, Counts, Job
+from tools.cost.job import MHZ, Counts, Job
 from tools.cost.table import split
 
 
@@ -16,15 +16,15 @@ def count_c(job: Job, argv: list[str]) -> tuple[dict[str, Counts], dict[str, int
 
     argv: counter(). Raises UserError without its compiler, and if it does not end in the golden model's digest.
     """
-    lattice = job.config.network()
-    lattice.set_rates(job.config.rates(0))
-    program = thumb.build(lattice, passes_of(lattice), job.directory)
+    network = job.config.network()
+    network.set_rates(job.config.rates(0))
+    program = thumb.build(network, passes_of(network, alone=True), job.directory)
     *marks, digest = execute([*argv[:-3], str(program)], stdin=(job.directory / "digits").read_bytes()).decode().split()
     found = split(marks, counts(job)[:-1])
     for image, label in job.pairs:
-        lattice.train(image.tobytes(), label)
-    if digest != f"{lattice.digest():08x}":
-        raise UserError(f"the exported C ends in digest {digest}, not {lattice.digest():08x}; it is miscompiled")
+        network.train(image.tobytes(), label)
+    if digest != f"{network.digest():08x}":
+        raise UserError(f"the exported C ends in digest {digest}, not {network.digest():08x}; it is miscompiled")
     warmed = {name: rows[-job.images :] for name, rows in found.items()}
     return warmed, thumb.code_bytes(program), thumb.flash_and_ram(job.directory)
 
@@ -45,10 +45,10 @@ def c_table(
     def counted(name: str) -> dict[str, int]:
         return {"instructions": mean(name, 2), "cycles": mean(name, 3)}
 
-    passes = {name: {**counted(name), "bytes": code[name]} for name in PASSES}
+    passes = {name: {**counted(name), "bytes": code[name]} for name in viper["passes"]}
     every = {key: sum(p[key] for p in passes.values()) for key in ("instructions", "cycles", "bytes")}
-    theirs = {name: viper["passes"][name]["cycles"] for name in PASSES}
-    ratios = {name: round(theirs[name] / passes[name]["cycles"], 2) for name in PASSES}
+    theirs = {name: viper["passes"][name]["cycles"] for name in passes}
+    ratios = {name: round(theirs[name] / passes[name]["cycles"], 2) for name in passes}
     ratios["passes"] = round(sum(theirs.values()) / every["cycles"], 2)
     step = counted("image")
     ratios["step"] = round(viper["image"]["cycles"] / step["cycles"], 2)

@@ -12,6 +12,8 @@ from tools.cost.job import MHZ, ROOT, Job
 from tools.cost.table import split, table
 from tools.cost.x64 import count_x64
 
+KERNELS = ("fixedpoint/kernels", "fixedpoint/diagonal_kernels")
+
 
 def in_c(job: Job, argv: list[str], viper: dict[str, Any]) -> dict[str, Any]:
     """c_table(), or {"missing": why}."""
@@ -22,30 +24,53 @@ def in_c(job: Job, argv: list[str], viper: dict[str, Any]) -> dict[str, Any]:
         return {"missing": str(error)}
 
 
-def measure(images: int) -> dict[str, Any]:
-    """All there is to know; a part that cannot be measured here is {"missing": why}. Raises UserError if none can."""
+def training_step(job: Job, argv: list[str]) -> dict[str, Any]:
+    """table() of the RP2040's code, with bytes and milliseconds. argv: counter(). Raises UserError."""
+    say("cost: RP2040's code: the training step, pass by pass")
+    found = table(split(*count_arm(job, argv)), job, made=True)
+    found["ms"] = round(found["image"]["cycles"] / (MHZ * 1000), 1)
+    code: dict[str, int] = {}
+    for name in KERNELS:
+        code |= mpy.code_bytes(job.directory / f"armhf/{name}.mpy", ROOT / f"{name}.py")
+    for name, counted in found["passes"].items():
+        counted["bytes"] = code[name]
+    return found
+
+
+def firmware(job: Job, argv: list[str], step: int) -> dict[str, Any]:
+    """The whole image, through the firmware; memory. step: cycles of the training step alone. Raises UserError."""
+    say("cost: RP2040's code: the whole image, through the firmware")
+    found = whole(*count_board(job, argv), job)
+    image = found["whole_image"]["cycles"]
+    found["training_step"] = {"cycles": step}
+    found["link"] = {"cycles": image - step}
+    found["ratio"] = round(image / step, 3)
+    found["images_per_second"] = round(MHZ * 1e6 / image, 2)
+    say("cost: memory")
+    found["bytes"] = memory(job)
+    return found
+
+
+def about(job: Job) -> dict[str, Any]:
+    """What was counted."""
+    config = job.config
+    return {"graph": config.graph, "rule": config.rule, "rows": config.rows, "units": config.units, "cells": job.cells,
+            "parameters": len(job.network.w), "steps": job.steps, "images": job.images, "mhz": MHZ}  # fmt: skip
+
+
+def measure(images: int | None, options: dict[str, Any]) -> dict[str, Any]:
+    """All there is to know; a part that cannot be measured here is {"missing": why}. Raises UserError if none can.
+
+    images, options: as for Job.
+    """
     with Scratch("cost") as directory:
-        job = Job(directory, images)
-        result: dict[str, Any] = {"cells": job.cells, "steps": job.steps, "images": images, "mhz": MHZ}
+        job = Job(directory, images, **options)
+        result = about(job)
         try:
-            say("cost: RP2040's code: the training step, pass by pass")
             argv = counter(job)
-            result["arm"] = table(split(*count_arm(job, argv)), job, made=True)
-            result["arm"]["ms"] = round(result["arm"]["image"]["cycles"] / (MHZ * 1000), 1)
-            kernels = "fixedpoint/kernels"
-            code = mpy.code_bytes(job.directory / f"armhf/{kernels}.mpy", ROOT / f"{kernels}.py")
-            for name, counted in result["arm"]["passes"].items():
-                counted["bytes"] = code[name]
+            result["arm"] = training_step(job, argv)
             result["c"] = in_c(job, argv, result["arm"])
-            say("cost: RP2040's code: the whole image, through the firmware")
-            result |= whole(*count_board(job, argv), job)
-            step, image = result["arm"]["image"]["cycles"], result["whole_image"]["cycles"]
-            result["training_step"] = {"cycles": step}
-            result["link"] = {"cycles": image - step}
-            result["ratio"] = round(image / step, 3)
-            result["images_per_second"] = round(MHZ * 1e6 / image, 2)
-            say("cost: memory")
-            result["bytes"] = memory(job)
+            result |= firmware(job, argv, result["arm"]["image"]["cycles"])
         except UserError as error:
             result["arm"] = result["c"] = result["bytes"] = {"missing": str(error)}
         try:

@@ -25,20 +25,26 @@ def beside_c(viper: dict[str, Any], c: dict[str, Any]) -> list[str]:
 
 def report(result: dict[str, Any]) -> list[str]:
     """The result as lines of text."""
-    lines = [f"one training image: {result['cells']} cells, {result['steps']} steps; mean of {result['images']}"]
+    kind = "unit" if result["units"] else "cell"
+    lines = [
+        f"one training image: {result['graph']}, {result['rule']}: {result['cells']} {kind}s, {result['parameters']:,}"
+        f" parameters, {result['steps']} steps; mean of {result['images']}"
+    ]
     for name, title in (("arm", "RP2040's code (armv6m viper)"), ("x64", "x86-64 native code")):
         part = result[name]
         if "missing" in part:
             lines += ["", f"{title}: not counted: {part['missing']}"]
             continue
         cycles = "cycles" in part["image"]
-        heading = f"{title:28}{'calls':>6}{'instructions':>14}{'a cell-step':>13}"
+        heading = f"{title:28}{'calls':>6}{'instructions':>14}{f'a {kind}-step':>13}"
         lines += ["", heading + (f"{'M0+ cycles':>12}{f'ms at {MHZ} MHz':>15}" if cycles else "")]
         for row, count in {**part["passes"], "interpreter": part["interpreter"], "step": part["image"]}.items():
             line = (
                 f"  {row:26}{count.get('calls', ''):>6}{count['instructions']:>14,}{count.get('per_cell_step', ''):>13}"
             )
             lines.append(line + (f"{count['cycles']:>12,}{count['cycles'] / (MHZ * 1000):>15.2f}" if cycles else ""))
+        if cycles:
+            lines.append(f"  from image to image: {part['image']['lowest']:,} to {part['image']['highest']:,} cycles")
     lines += ["", *beside_c(result["arm"], result["c"])]
     if "whole_image" in result:
         lines += ["", f"{f'as the firmware sees it, {BITS} bits a pixel':61}{'M0+ cycles':>12}{f'ms at {MHZ} MHz':>15}"]
@@ -54,9 +60,9 @@ def report(result: dict[str, Any]) -> list[str]:
     if "missing" not in sizes:
         lines += [
             "",
-            f"engine as .mpy: {sizes['mpy']:,} bytes, of which kernels.mpy {sizes['kernels_mpy']:,} (a board copies its"
+            f"engine as .mpy: {sizes['mpy']:,} bytes, of which kernels {sizes['kernels_mpy']:,} (a board copies its"
             " code to RAM)",
-            f"heap: engine {sizes['engine']:,} bytes without that code, lattice {sizes['lattice']:,}"
+            f"heap: engine {sizes['engine']:,} bytes without that code, network {sizes['lattice']:,}"
             f" (arrays {sizes['arrays']:,}); it trains in a heap of {sizes['smallest_heap'] // 1024} KB",
         ]
     return lines

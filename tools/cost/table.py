@@ -3,7 +3,7 @@
 from typing import Any
 
 from host.base.cli import UserError
-from tools.cost.job import PASSES, Counts, Job
+from tools.cost.job import Counts, Job
 
 
 def split(marks: list[str], counts: Counts) -> dict[str, Counts]:
@@ -19,14 +19,15 @@ def split(marks: list[str], counts: Counts) -> dict[str, Counts]:
 def table(found: dict[str, Counts], job: Job, made: bool) -> dict[str, Any]:
     """Counts per image, the mean of all: of each pass, of the interpreter around them, and of the whole.
 
-    made: the counters know the passes' code from the interpreter's (else a call of an empty pass is deducted).
+    Of the whole's cycles the lowest and the highest, too. made: the counters know the passes' code from the
+    interpreter's (else a call of an empty pass is deducted).
     """
 
     def mean(name: str, field: int) -> int:
         return round(sum(count[field] for count in found[name]) / job.images)
 
     passes: dict[str, dict[str, Any]] = {}
-    for name in PASSES:
+    for name in job.kernels:
         calls = len(found[name]) // job.images
         instructions = mean(name, 0) if made else mean(name, 2) - calls * mean("call", 2)
         passes[name] = {"calls": calls, "instructions": instructions}
@@ -37,5 +38,7 @@ def table(found: dict[str, Counts], job: Job, made: bool) -> dict[str, Any]:
     rest = {"instructions": total["instructions"] - sum(p["instructions"] for p in passes.values())}
     if made:
         total["cycles"] = mean("image", 1) + mean("image", 3) - mean("mark", 3)
+        every = [image[1] + image[3] - mark[3] for image, mark in zip(found["image"], found["mark"], strict=True)]
+        total["lowest"], total["highest"] = min(every), max(every)
         rest["cycles"] = total["cycles"] - sum(p["cycles"] for p in passes.values())
     return {"passes": passes, "interpreter": rest, "image": total}
