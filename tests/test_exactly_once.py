@@ -122,7 +122,7 @@ TestExactlyOnceAtLength.settings = settings(TestExactlyOnce.settings, max_exampl
 
 def test_a_seed_runs_the_same_again() -> None:
     """Else the seed that a failed soak names would be of no use."""
-    first, second = play(4, 300), play(4, 300)
+    first, second = play(9, 300), play(9, 300)
     assert first.world.faults() == second.world.faults()
     assert (first.statistics, first.world.now) == (second.statistics, second.world.now)
     assert first.world.faults().total() > 100

@@ -19,7 +19,7 @@ from host.board.frames import image_frames
 from host.board.learner import open_body
 from host.data.dataset import load
 from host.runs.config import Config, configure, prepare
-from tools.faults.golden import KINDS
+from tools.networks import NETWORKS
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAP = "192k"
@@ -185,7 +185,7 @@ def test_open_finds_room_after_another_session(
     sweep(arch, step, 0, boards, tmp_path, usual, before=before)
 
 
-OTHERS = [*KINDS[1:], ("diagonal", "snap1", 64)]  # but for the lattice, above
+OTHERS = [*NETWORKS[1:], ("diagonal", "snap1", 64)]  # but for the lattice, above
 
 
 @pytest.mark.parametrize("network", OTHERS, ids=str)
@@ -193,7 +193,7 @@ def test_open_finds_room_for_every_network(network: Any, boards: dict[str, Path]
     sweep("i386", 65, 18, boards, tmp_path, full(*network))
 
 
-@pytest.mark.parametrize("before, after", [*pairwise([*OTHERS, KINDS[0], *OTHERS[-1:], KINDS[1]])], ids=str)
+@pytest.mark.parametrize("before, after", [*pairwise([*OTHERS, NETWORKS[0], *OTHERS[-1:], NETWORKS[1]])], ids=str)
 def test_open_finds_room_for_one_network_after_another(
     before: Any, after: Any, boards: dict[str, Path], tmp_path: Path
 ) -> None:

@@ -17,16 +17,17 @@ from host.board.link import Link
 from host.board.serialport import SerialTransport
 from host.board.sim import SimBoard
 from tools.faults.changed import segments
-from tools.faults.golden import KINDS, Golden, small
+from tools.faults.golden import Golden, small
+from tools.networks import NETWORKS
 
 IMAGES, TESTS, BITS = 9, 4, (8, 4, 1)
-NAMES = ["-".join(kind) for kind in KINDS]
+NAMES = ["-".join(kind) for kind in NETWORKS]
 
 
 def own(number: int) -> Golden:
     """A run of its own size for each graph and rule, with one of the pixel formats."""
     size = (3 + number, 2 + number % 4, 5 + number % 3)
-    return small(number, IMAGES, TESTS, size, 1, BITS[number % 3], KINDS[number])
+    return small(number, IMAGES, TESTS, size, 1, BITS[number % 3], NETWORKS[number])
 
 
 @pytest.fixture(scope="module", params=["x64", "i386", "armhf"])
@@ -61,7 +62,7 @@ def trained(learner: BoardLearner, golden: Golden, count: int) -> None:
     assert learner.digest() == f"{golden.digests[first + count]:08x}"
 
 
-@pytest.mark.parametrize("number", range(len(KINDS)), ids=NAMES)
+@pytest.mark.parametrize("number", range(len(NETWORKS)), ids=NAMES)
 def test_a_board_that_has_had_another_network_trains_this_one(board: SimBoard, number: int) -> None:
     golden = own(number)
     with talking(board, golden) as learner:
@@ -110,7 +111,7 @@ def test_the_commands_agree(answer, graph: str, rule: str, options: tuple, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arch", ["x64", "i386", "armhf"])
-@pytest.mark.parametrize("graph, rule", KINDS, ids=NAMES)
+@pytest.mark.parametrize("graph, rule", NETWORKS, ids=NAMES)
 def test_digits_in_full_size_with_a_twin(answer, arch: str, graph: str, rule: str) -> None:
     interpreter(arch)
     size = ("--limit", 60, "--test-limit", 20, "--pixel-bits", 4, "--sim-arch", arch, "--twin", "--json")

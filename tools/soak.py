@@ -44,9 +44,10 @@ from host.board.serialport import SerialTransport
 from host.board.sim import ARCHITECTURES, SimBoard
 from tools.faults.changed import changed, segments
 from tools.faults.episode import Episode, play
-from tools.faults.golden import KINDS, Golden, Violation, small
+from tools.faults.golden import Golden, Violation, small
 from tools.faults.injector import Injector
 from tools.faults.world import Killed, World
+from tools.networks import NETWORKS
 
 IN_PROCESS, THROUGH_PTY = 1_000_000, 10_000  # faults, unless told otherwise
 PER_RUN = {False: 1500, True: 300}  # at the most: a run must come to its end, too
@@ -363,7 +364,7 @@ def through_pty(seed: int, total: Total, status: cli.Interrupt, arch: str | None
                 random = Random(seed)
                 before, paths = stage.faults(), Counter(stage.paths)
                 total.under_way = functools.partial(stage.since, before.total())
-                bits, kind = random.choice((8, 4, 1)), KINDS[seed % len(KINDS)]
+                bits, kind = random.choice((8, 4, 1)), NETWORKS[seed % len(NETWORKS)]
                 stage.golden = small(seed, 40, 6, (6, 4, 8), 2, bits, kind)
                 stage.stormy(random.choice((0.05, 0.1, 0.2, 0.3)))
                 largest = wire.HEADER + random.choice((6, 12, 24, 200))

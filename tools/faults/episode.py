@@ -17,8 +17,9 @@ from host.board.link import ANSWER, Link
 from host.board.transport import BoardReset, LinkLost, Transport
 from host.runs.directory import RunDirectory
 from host.runs.run import Progress, Run
-from tools.faults.golden import KINDS, Golden, GoldenTwin, Violation, small
+from tools.faults.golden import Golden, GoldenTwin, Violation, small
 from tools.faults.world import Killed, World
+from tools.networks import NETWORKS
 
 
 class WatchedLearner(host.board.learner.BoardLearner):
@@ -207,7 +208,7 @@ def episode(seed: int, directory: Path, storm: bool = True) -> Episode:
     rows, cols, steps = random.choice(((2, 2, 4), (3, 2, 3), (2, 3, 5), (1, 2, 3)))
     bits = random.choice((8, 8, 4, 1))
     images, epochs = random.choice((12, 20)), random.choice((1, 2))
-    golden = small(seed, images, 4, (rows, cols, steps), epochs, bits, random.choice(KINDS))
+    golden = small(seed, images, 4, (rows, cols, steps), epochs, bits, random.choice(NETWORKS))
     world = World(
         seed,
         golden,

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 import host.runs.config
-from fixedpoint.build import GRAPHS, RULES
 from host.data.dataset import Dataset
 from host.runs.config import Config
 from tools.faults.changed import segments
@@ -84,9 +83,7 @@ class GoldenTwin:
         return np.zeros(0, np.int32)
 
 
-Kind = tuple[str, str]  # graph and rule
-KINDS: tuple[Kind, ...] = tuple((graph, rule) for graph in GRAPHS for rule in RULES[: 1 + (graph != "diagonal")])
-LATTICE: Kind = ("lattice", "snap1")
+LATTICE = ("lattice", "snap1")
 UNITS = (1, 2, 5)  # that a small diagonal network has
 
 
@@ -97,9 +94,9 @@ def small(
     size: tuple[int, int, int],
     epochs: int = 1,
     bits: int = 8,
-    kind: Kind = LATTICE,
+    kind: tuple[str, str] = LATTICE,
 ) -> Golden:
-    """The golden run of a network of this kind and size (rows, cols, steps) on noise, from its kind's recipe.
+    """The golden run on noise of a network of this kind (graph, rule) and size (rows, cols, steps), by its recipe.
 
     Lattices come from the article's too, and small worlds and diagonal networks in several forms.
     """
