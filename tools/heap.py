@@ -115,13 +115,14 @@ def answers(data: bytes, config: Config) -> Iterator[bytes]:
 
 
 class Boards:
-    """Boards of both architectures."""
+    """Boards of both architectures. sent: by the last one."""
 
     def __init__(self, directory: Path):
         self.directory, self.kernels = directory, executor("llvm")
         for arch in (SEARCH, CONFIRM):
             micropythons.compile_tree(arch, [ROOT / "firmware", ROOT / "fixedpoint"], directory / arch)
         (directory / "run.py").write_text(SCRIPT)
+        self.sent = b""
 
     def fits(self, arch: str, heap: int, graph: str, sizes: dict[str, int]) -> bool:
         """Whether a board with so many KB takes the network. Raises UserError for what is no refusal, and not right."""
@@ -137,6 +138,7 @@ class Boards:
             left.unlink()
         argv = [*micropythons.command(arch), "-X", f"heapsize={heap}k", str(self.directory / "run.py")]
         done = subprocess.run([*argv, str(self.directory / arch), str(where), f"{flash}/"], capture_output=True)
+        self.sent = done.stdout
         found = {body[0]: body for body in answers(done.stdout, config)}
         if wire.REFUSED in found and found[wire.REFUSED][1] in (wire.NO_MEMORY, wire.STORAGE):  # OPEN, CHECKPOINT
             return False
