@@ -20,7 +20,7 @@ ENOMEM = 12
 MAX_STEPS = 256  # rows that the frames' row numbers can name
 COUNT = 0x3FFFFFFF  # counters wrap here: beyond it every new value would allocate on a 32-bit chip
 RESERVE = 72 * 1024  # bytes: a lattice of 28 x 10 cells takes 63 KB, of which one array 35 KB
-SPARE = 12 * 1024  # and what the self-test and the answers need beside it
+SPARE = 16 * 1024  # and what the self-test and the answers need beside it
 
 
 class Reserve:
@@ -122,10 +122,13 @@ class Device:
             self.leave = True
         elif not self.attached:
             return
+        elif kind == wire.OPEN and n > 1 and body[1] != wire.VERSION:  # its other bytes may be anything, and any number
+            self.open = False
+            self.refuse(wire.BAD_VERSION, wire.VERSION)
         elif kind == wire.OPEN and n == struct.calcsize(wire.OPEN_FORMAT):
             self.on_open(bytes(body[:n]))
         elif kind == wire.STATISTICS:
-            self.counters[0] = gc.mem_free() if hasattr(gc, "mem_free") else 0
+            self.counters[0] = free_heap()
             self.counters[8], self.counters[9] = self.receiver.damaged, self.receiver.overlong
             self.reply(wire.COUNTERS_FORMAT, wire.COUNTERS, *[x & COUNT for x in self.counters])
         elif not self.open or n < 2:
@@ -259,7 +262,7 @@ class Device:
         for i in range(len(about)):
             body[i] = about[i]
         body[5] |= (wire.FLAG_ATTACHED if self.attached else 0) | (0 if lattice is None else wire.FLAG_SESSION)
-        codec.put32(body, 10, gc.mem_free() if hasattr(gc, "mem_free") else 0)
+        codec.put32(body, 10, free_heap())
         codec.put32(body, 22, 0 if lattice is None else lattice.step)
         self.transmit(len(about))
 
@@ -276,14 +279,12 @@ class Device:
 
     def on_open(self, body):
         """OPEN: go on with the session in memory, else with its checkpoint, else begin it."""
-        _, version, flags, *form = struct.unpack(wire.OPEN_FORMAT, body)
+        _, _, flags, *form = struct.unpack(wire.OPEN_FORMAT, body)
         form, bits, session, seed, init, bounds = form[:11], form[11], form[12], form[13], form[14:23], form[23:29]
         if self.open and body == self.opened:  # repeated
             self.tag = 0
             return self.state()
         self.open = False
-        if version != wire.VERSION:
-            return self.refuse(wire.BAD_VERSION, wire.VERSION)
         if self.failed:
             return self.refuse(wire.SELF_TEST)
         config = body[3:-4]  # without the conversation
@@ -313,12 +314,15 @@ class Device:
                 except MemoryError:
                     pass
             if lattice is None:
+                gc.collect()
+                room = free_heap() >> 10 if refused == wire.NO_MEMORY else 0
                 self.room.take()
                 self.introduce()
-                return self.refuse(refused)
+                return self.refuse(refused, room)
             if saved and saved[0] != session:  # else a reset would bring back what was to be replaced
                 storage.remove(self.root)
                 self.saved = None
+            self.room.take()  # of what is left, beside a small network: the next one may be larger
             self.lattice, self.config, self.session, self.bits = lattice, config, session, bits
             self.forget()
             self.introduce()
@@ -406,6 +410,11 @@ class Device:
         self.saved = self.session, self.lattice.step, len(self.lattice.w)
         self.introduce()
         return self.state()
+
+
+def free_heap():
+    """Bytes of the heap that are free, in however many holes; 0 on CPython."""
+    return gc.mem_free() if hasattr(gc, "mem_free") else 0
 
 
 def mpy():

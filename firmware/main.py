@@ -4,8 +4,12 @@ On a board, main.py at the root of its file system holds `import firmware.main` 
 host is attached Ctrl-C is off, because 0x03 is data; EXIT, or IDLE_MS without a byte from the host, turn it on again.
 """
 
+import gc
 import sys
 import time
+
+if hasattr(gc, "threshold"):  # not CPython's: what modules leave in the heap lies close together if it is swept often
+    gc.threshold(4096)
 
 from firmware import codec, selftest, wire
 from firmware.device import COUNT, Device, Reserve
@@ -120,6 +124,8 @@ def loop(device):
 def main(golden=selftest.GOLDEN, root=""):
     """Run the firmware; return when the host said EXIT. Ctrl-C works while no host is attached."""
     room = Reserve()  # before the self-test leaves its traces in the heap
+    if hasattr(gc, "threshold"):
+        gc.threshold(-1)
     digest = selftest.run()
     device = Device(write, micros, WINDOW, digest, golden, root, None, elapsed, lambda: interrupt_on(-1), room)
     device.hello()

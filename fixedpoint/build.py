@@ -3,7 +3,7 @@
 from fixedpoint import wiring
 from fixedpoint.diagonal import Diagonal
 from fixedpoint.lattice import Lattice
-from fixedpoint.network import Random, words
+from fixedpoint.network import Random, check, words
 
 GRAPHS = ("lattice", "forest", "small-world", "skip", "diagonal")  # by their numbers on the wire
 LATTICE, FOREST, SMALL_WORLD, SKIP, DIAGONAL = range(5)
@@ -14,20 +14,24 @@ SNAP1, EXACT = range(2)
 def build(graph, rule, rows, cols, steps, scale, gain, cool, units, share, wiring_seed, kernels=None, words=words):
     """Make a network. graph, rule: numbers of the names above; the others as for Lattice and Diagonal.
 
-    share (Q12) and wiring_seed count for the small world only, units for the diagonal network, where the two rules are
-    one. kernels: a namespace with all of them, compiled, or None. Raises ValueError for what there is not.
+    share (Q12) and wiring_seed belong to the small world, units to the diagonal network, where the two rules are one;
+    they are 0 elsewhere. kernels: a namespace with all of them, compiled, or None. Raises ValueError for what there is
+    not.
     """
+    check(rows, cols, steps, scale, gain, cool)  # before a wiring is drawn: there is none without inputs
     options = {"words": words} if kernels is None else {"words": words, "kernels": kernels}
+    if not (LATTICE <= graph <= DIAGONAL and SNAP1 <= rule <= EXACT and 0 <= share <= wiring.ONE):
+        raise ValueError(f"graph {graph}, rule {rule}, share {share}: there are none")
+    if (units and graph != DIAGONAL) or ((share or wiring_seed) and graph != SMALL_WORLD):
+        raise ValueError(f"units {units}, share {share}, wiring seed {wiring_seed}: graph {graph} has none")
     if graph == DIAGONAL:
         return Diagonal(rows, cols, steps, scale, gain, cool=cool, units=units, **options)
-    if not (LATTICE <= graph < DIAGONAL and SNAP1 <= rule <= EXACT and 0 <= share <= wiring.ONE):
-        raise ValueError(f"graph {graph}, rule {rule}, share {share}: there are none")
-    wired = None
     if graph == FOREST:
-        wired = wiring.forest(rows, cols)
+        options["cells"] = cols * wiring.tree(rows)
+        options["wired"] = lambda: wiring.forest(rows, cols)
     elif graph == SMALL_WORLD:
         random = Random(wiring_seed) if kernels is None else Random(wiring_seed, kernels)
-        wired = wiring.small_world(rows, cols, share, random)
+        options["wired"] = lambda: wiring.small_world(rows, cols, share, random)
     elif graph == SKIP:
-        wired = wiring.skip(rows, cols)
-    return Lattice(rows, cols, steps, scale, gain, wired=wired, exact=rule == EXACT, cool=cool, **options)
+        options["wired"] = lambda: wiring.skip(rows, cols)
+    return Lattice(rows, cols, steps, scale, gain, exact=rule == EXACT, cool=cool, **options)

@@ -8,19 +8,20 @@ CELL, LEFT, TOP, RIGHT, BELOW, GAIN, LAG, C, WL, WT, KL, KT = kernels.RECORD
 
 
 class Lattice(Network):
-    """rows x cols cells; input i drives row i from the left, output j leaves below column j. Or any other wiring.
+    """rows x cols cells; input i drives row i from the left, output j leaves below column j. Or any other wiring:
+    wired() draws one of so many cells. That is done last: the arrays need the large holes that a heap has.
 
     w: n x (l, wL, wT, b), Q26, in the order of the wiring (raster). exact: learn by the exact gradient, not by SnAP-1.
     gain: of all ports that inputs come in at. All else is as Network has it.
     """
 
     def __init__(
-        self, rows, cols, steps, scale=MAX_SCALE, gain=0, kernels=kernels, words=words, wired=None, exact=False, cool=0
-    ):
+        self, rows, cols, steps, scale=MAX_SCALE, gain=0, kernels=kernels, words=words, cells=None, wired=None,
+        exact=False, cool=0,
+    ):  # fmt: skip
         Network.__init__(self, rows, cols, steps, scale, gain, cool, kernels)
-        left, top, ends = wired or wiring.lattice(rows, cols)
         self.exact, self.coarse = exact, COARSE if exact else 0
-        self.cells = n = len(left)
+        self.cells = n = cells or rows * cols
         self.shape = (rows, cols, 4) if n == rows * cols else (n, 4)  # of w
         self.inputs = n + cols + 1  # rows of h: cells, readouts, the null shoreline, inputs
         self.base = self.inputs * steps
@@ -32,7 +33,7 @@ class Lattice(Network):
         self.w = words(4 * n)
         self.z = words(2 * cols)
         self.rule = words(16)
-        self._wire(left, top, ends)
+        self._wire(*(wired() if wired else wiring.lattice(rows, cols)))
         self._begun()
 
     def _wire(self, left, top, ends):

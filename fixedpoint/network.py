@@ -1,5 +1,6 @@
 """What all networks have in common: seeded start, rates and bounds, training and prediction, digest."""
 
+import gc
 from array import array
 from binascii import crc32
 
@@ -25,12 +26,24 @@ INIT_FIELDS = ("wl_mean", "wl_std", "wl_flipped", "wt_mean", "wt_std", "l_low", 
 
 
 def words(n):
-    """Return n 32-bit zeros."""
-    zeros = array("i")
+    """Return n 32-bit zeros. In blocks: a single bytes() of all would for a moment take the memory twice."""
+    zeros = array("i", bytes(4 * (n & 63)))
     block = array("i", bytes(4 * 64))
-    for i in range(0, n, 64):  # in blocks: a single bytes() of all would for a moment take the memory twice
-        zeros.extend(block if n - i >= 64 else array("i", bytes(4 * (n - i))))
+    if hasattr(gc, "mem_free"):  # MicroPython's. An array that meets something as it grows, garbage too, must move
+        gc.collect()
+    for _ in range(n >> 6):
+        zeros.extend(block)
     return zeros
+
+
+def check(rows, cols, steps, scale, gain, cool):
+    """Raise ValueError for a size, scale, gain or cool outside the bounds above."""
+    if not (1 <= rows <= MAX_ROWS and 1 <= cols <= MAX_ROWS and 1 <= steps <= MAX_STEPS):
+        raise ValueError(f"lattice {rows}x{cols}, {steps} steps: 1..{MAX_ROWS} rows, columns; 1..{MAX_STEPS} steps")
+    if not (1 <= scale <= MAX_SCALE and 0 <= gain <= MAX_GAIN and 0 <= cool <= MAX_COOL):
+        raise ValueError(
+            f"scale {scale}, gain {gain}, cool {cool}: scale is 1..{MAX_SCALE}, gain 0..{MAX_GAIN}, cool 0..{MAX_COOL}"
+        )
 
 
 class Random:
@@ -71,13 +84,7 @@ class Network:
     groups = (0, 1, 1, 2)  # which of the rates (l, w, b, v) each group of parameters has
 
     def __init__(self, rows, cols, steps, scale, gain, cool, kernels):
-        if not (1 <= rows <= MAX_ROWS and 1 <= cols <= MAX_ROWS and 1 <= steps <= MAX_STEPS):
-            raise ValueError(f"lattice {rows}x{cols}, {steps} steps: 1..{MAX_ROWS} rows, columns; 1..{MAX_STEPS} steps")
-        if not (1 <= scale <= MAX_SCALE and 0 <= gain <= MAX_GAIN and 0 <= cool <= MAX_COOL):
-            raise ValueError(
-                f"scale {scale}, gain {gain}, cool {cool}: scale is 1..{MAX_SCALE}, gain 0..{MAX_GAIN},"
-                f" cool 0..{MAX_COOL}"
-            )
+        check(rows, cols, steps, scale, gain, cool)
         self.rows, self.cols, self.steps = rows, cols, steps
         self.scale, self.gain, self.cool = scale, gain, cool
         self.kernels = kernels

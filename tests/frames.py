@@ -9,15 +9,28 @@ from functools import cache
 from typing import Any
 
 from firmware import wire
-from fixedpoint.lattice import Lattice
-from fixedpoint.network import Random
+from fixedpoint.build import build
+from fixedpoint.network import Network, Random
 
 ROWS, COLS, STEPS = 6, 5, 9
 SCALE, GAIN, SEED, SESSION = 2570, 4, 3, 0x5E551017
 INIT = (3072, 4096, 2048, 3072, 4096, -12288, 12288, 0, 2048)
 BOUNDS = (-16384, 24575, -32768, 32767, -32768, 32767)
-RATES = ((20972, 17), (20972, 17), (20972, 19), (0, 40))
-OTHER_RATES = ((9000, 17), (7000, 17), (5000, 19), (0, 40))
+RATES = ((20972, 17), (20972, 17), (20972, 19), (9000, 17))
+OTHER_RATES = ((9000, 17), (7000, 17), (5000, 19), (3000, 17))
+
+# Every graph and rule, as changes of OPEN.
+NETWORKS: dict[str, dict[str, int]] = {
+    "lattice": {},
+    "lattice, exact": {"rule": 1},
+    "forest": {"graph": 1, "cool": 1},
+    "forest, exact": {"graph": 1, "rule": 1},
+    "small world": {"graph": 2, "share": 4096, "wiring_seed": 2},
+    "small world, exact": {"graph": 2, "rule": 1, "share": 2048, "wiring_seed": 2**32 - 1},
+    "skip": {"graph": 3},
+    "skip, exact": {"graph": 3, "rule": 1, "cool": 4},
+    "diagonal": {"graph": 4, "units": 7},
+}
 WINDOW = 500
 
 # What OPEN carries, in its order.
@@ -64,19 +77,23 @@ def digest_of(params: tuple[int, ...], step: int) -> int:
     return zlib.crc32(struct.pack(f"<{len(params)}iI", *params, step))
 
 
-def lattice(**changes: Any) -> Lattice:
+# What build() takes, in its order.
+FORM = ("graph", "rule", "rows", "cols", "steps", "scale", "gain", "cool", "units", "share", "wiring_seed")
+
+
+def lattice(**changes: Any) -> Network:
     """What OPEN makes of this on the board."""
     some = {**OPEN, **changes}
-    made = Lattice(some["rows"], some["cols"], some["steps"], some["scale"], some["gain"])
+    made = build(*(some[name] for name in FORM))
     made.set_bounds(tuple(zip(some["bounds"][::2], some["bounds"][1::2], strict=True)))
     made.seed(some["seed"], some["init"])
     return made
 
 
 @cache
-def golden(steps: int) -> tuple[int, int, tuple[int, ...]]:
+def golden(steps: int, **changes: Any) -> tuple[int, int, tuple[int, ...]]:
     """Digest, last prediction and parameters after so many images, by the engine alone."""
-    made = lattice()
+    made = lattice(**changes)
     made.set_rates(RATES)
     prediction = 0
     for step in range(steps):

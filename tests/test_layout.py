@@ -15,7 +15,7 @@ TOP = {"README.md", "pyproject.toml", "host", "firmware", "fixedpoint", "tests",
 PACKAGES = ("fixedpoint", "firmware", "host", "tools")
 
 # What MicroPython has, and the board needs.
-ENGINE = {"array", "binascii", "micropython"}
+ENGINE = {"array", "binascii", "gc", "micropython"}
 BOARD = ENGINE | {"gc", "os", "select", "struct", "sys", "time"}
 # What the host side needs beside Python itself: by package, as installed or only where one command uses it.
 INSTALLED = {"host": {"numpy", "llvmlite", "serial", "tqdm"}, "tools": {"numpy", "tqdm", "littlefs"}}

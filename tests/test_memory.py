@@ -3,6 +3,8 @@
 import json
 import struct
 import subprocess
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from host.board.frames import image_frames
 from host.board.learner import open_body
 from host.data.dataset import load
 from host.runs.config import Config, configure, prepare
+from tools.networks import NETWORKS
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAP = "192k"
@@ -100,16 +103,22 @@ def session(config: Config, image: np.ndarray, flags: int = 0) -> list[bytes]:
     return [frame(wire.GREETING), *(frame(body, key) for body in bodies)]
 
 
+@cache
+def full(graph: str = "lattice", rule: str = "snap1", units: int | None = None) -> tuple[list[bytes], int]:
+    """A session of a network of full size (28 inputs, 10 classes, 28 steps), and the digest after its first image."""
+    data = load()
+    config = configure(data, None, 1, 1, pixel_bits=4, graph=graph, rule=rule, units=units)
+    image = prepare(data, config).train_images[0]
+    network = config.network()
+    network.set_rates(config.rates(0))
+    network.train(image.tobytes(), 3)
+    return session(config, image, wire.FLAG_REPLACE), network.digest()
+
+
 @pytest.fixture(scope="module")
 def usual() -> tuple[list[bytes], int]:
     """A session of 28 x 10 cells, and the digest after its first image."""
-    data = load()
-    config = configure(data, "critical", 1, 1, pixel_bits=4)
-    image = prepare(data, config).train_images[0]
-    lattice = config.network()
-    lattice.set_rates(config.rates(0))
-    lattice.train(image.tobytes(), 3)
-    return session(config, image, wire.FLAG_REPLACE), lattice.digest()
+    return full()
 
 
 def run(arch: str, boards: dict[str, Path], directory: Path, **job: Any) -> tuple[list[bytes], list[int]]:
@@ -176,6 +185,22 @@ def test_open_finds_room_after_another_session(
     sweep(arch, step, 0, boards, tmp_path, usual, before=before)
 
 
+OTHERS = [*NETWORKS[1:], ("diagonal", "snap1", 64)]  # but for the lattice, above
+
+
+@pytest.mark.parametrize("network", OTHERS, ids=str)
+def test_open_finds_room_for_every_network(network: Any, boards: dict[str, Path], tmp_path: Path) -> None:
+    sweep("i386", 65, 18, boards, tmp_path, full(*network))
+
+
+@pytest.mark.parametrize("before, after", [*pairwise([*OTHERS, NETWORKS[0], *OTHERS[-1:], NETWORKS[1]])], ids=str)
+def test_open_finds_room_for_one_network_after_another(
+    before: Any, after: Any, boards: dict[str, Path], tmp_path: Path
+) -> None:
+    """Both of full size: there is room for one only."""
+    sweep("i386", 135, 3, boards, tmp_path, full(*after), before=full(*before)[0])
+
+
 @pytest.mark.parametrize("heap, fits", [("112k", False), ("144k", True)])
 def test_a_smaller_board_starts_and_takes_what_fits(
     heap: str, fits: bool, boards: dict[str, Path], tmp_path: Path, usual: Any
@@ -197,3 +222,14 @@ def test_open_finds_room_in_small_steps(
     arch: str, step: int, holes: int, boards: dict[str, Path], tmp_path: Path, usual: Any
 ) -> None:
     sweep(arch, step, holes, boards, tmp_path, usual)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("holes", [0, 3, 18])
+@pytest.mark.parametrize("arch, step", [("i386", 5), ("armhf", 26)])
+@pytest.mark.parametrize("network", OTHERS, ids=str)
+def test_open_finds_room_for_every_network_in_small_steps(
+    network: Any, arch: str, step: int, holes: int, boards: dict[str, Path], tmp_path: Path
+) -> None:
+    sweep(arch, step, holes, boards, tmp_path, full(*network))
+    sweep(arch, 2 * step, holes, boards, tmp_path, full(*network), before=full()[0])

@@ -23,6 +23,7 @@ from host.data.dataset import load
 from host.runs import report
 from host.runs.config import configure
 from host.runs.run import Progress
+from tools.networks import NETWORKS
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("--rows", 6, "--limit", 60, "--test-limit", 20)
@@ -136,20 +137,37 @@ class Pretended:
 @pytest.mark.parametrize(
     "run, expected",
     [
-        (Pretended(5000), (10_000 + 0.3 * 2000) * 0.136),
-        (Pretended(5000, rows=14), (10_000 + 0.3 * 2000) * 0.068),
-        (Pretended(5000, 7500, 1), (2500 + 0.3 * 1000) * 0.136),
-        (Pretended(50), (100 + 0.3 * 2000) * 0.136),
+        (Pretended(5000), 10_000 * 0.136 + 2000 * 0.04),
+        (Pretended(5000, 7500, 1), 2500 * 0.136 + 1000 * 0.04),
+        (Pretended(50), 100 * 0.136 + 2000 * 0.04),
     ],
 )
 def test_before_a_run_on_a_board_its_time_is_said(capsys, monkeypatch, run, expected):
-    monkeypatch.setattr(report, "BOARD_SECONDS", 0.136)
-    monkeypatch.setattr(report, "TEST_SHARE", 0.3)
+    monkeypatch.setattr(report, "board_seconds", lambda config, learning: 0.136 if learning else 0.04)
     report.announce(run, "the board at x", "", board=True)
     told = capsys.readouterr().err
     assert told.endswith(f"; expect {report.duration(expected)} on an RP2040\n")
     report.announce(run, "the board at x", "", board=False)
     assert "expect" not in capsys.readouterr().err
+
+
+def counted() -> dict[tuple[str, str], int]:
+    """Cycles of a whole image as firmware/README.md has them from tools.cost --all, by graph and rule."""
+    text = (Path(__file__).parent.parent / "firmware/README.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:]] for line in text.splitlines() if line.count("|") == 15]
+    return {(row[0], row[1].replace("both are one", "snap1")): int(row[10].replace(",", "")) for row in rows[2:]}
+
+
+@pytest.mark.parametrize("graph, rule", NETWORKS)
+def test_the_time_that_a_board_takes_is_what_was_counted(monkeypatch, graph, rule):
+    """An image of every network, from its first byte to its RESULT."""
+    monkeypatch.setattr(report, "EMULATED", 1.0)
+    config = configure(load(), None, 1, 1, pixel_bits=4, graph=graph, rule=rule)
+    found = report.board_seconds(config, True)
+    assert found == pytest.approx(counted()[graph, rule] / 125e6, rel=0.1)
+    assert 0.3 * found < report.board_seconds(config, False) < found
+    narrow = configure(load(), None, 1, 1, rows=14, pixel_bits=8, graph=graph, rule=rule)
+    assert report.board_seconds(narrow, True) < found, "half the work, and as many bytes"
 
 
 def test_nothing_is_expected_of_a_run_that_is_complete(capsys):

@@ -8,9 +8,11 @@ import pytest
 from bare_board import Board
 from frames import (
     BOUNDS,
+    NETWORKS,
     OTHER_RATES,
     SESSION,
     ask_body,
+    commit_body,
     cut,
     frame,
     golden,
@@ -18,10 +20,11 @@ from frames import (
     open_body,
     rates_body,
     refusal,
+    state,
     write_bodies,
 )
 
-from firmware import wire
+from firmware import device, wire
 from fixedpoint.network import words
 
 
@@ -97,7 +100,10 @@ def test_frames_of_another_conversation_are_not_heard() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"session": 5}, {"seed": 4}, {"rows": 5}, {"bits": 4}, {"bounds": (-1, *BOUNDS[1:])}], ids=str
+    "change",
+    [{"session": 5}, {"seed": 4}, {"rows": 5}, {"bits": 4}, {"bounds": (-1, *BOUNDS[1:])}]
+    + [network for network in NETWORKS.values() if network],
+    ids=str,
 )
 def test_another_session_is_refused_unless_it_is_to_be_replaced(change: dict[str, Any]) -> None:
     board = Board().begin(2)
@@ -140,11 +146,60 @@ def test_failed_self_test_refuses_every_session() -> None:
     assert board.device.lattice is None
 
 
-def test_another_version_of_the_wire_is_refused() -> None:
+def test_another_version_of_the_wire_is_refused_whatever_its_open_is_like() -> None:
+    """The first two bytes keep their place in all versions, the length need not: version 1 had 53 bytes."""
     board = Board().begin(1)
     for version in set(range(256)) - {wire.VERSION}:
-        assert board.refused(open_body(version=version)) == (wire.BAD_VERSION, SESSION, 1, wire.VERSION)
+        body = open_body(version=version)
+        for length in {len(body), 2, 53, 2 + version % 230}:
+            found = board.refused(body.ljust(length, b"?")[:length])
+            assert found == (wire.BAD_VERSION, SESSION, 1, wire.VERSION)
     assert board.open(conversation=2)[:2] == (1, golden(1)[0])
+
+
+def test_an_open_of_this_version_has_its_length() -> None:
+    board = Board().begin(1)
+    for length in (1, 2, len(open_body()) - 1, len(open_body()) + 1):
+        assert board.raw(frame(open_body().ljust(length, b"?")[:length])) == []
+    board.train()
+    assert board.digest() == golden(2)[0], "and the session is still open"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_trains_goes_on_and_comes_back_from_its_checkpoint(name: str, tmp_path: Path) -> None:
+    network = NETWORKS[name]
+    board = Board(f"{tmp_path}/").begin(2, **network)
+    board.ask(ask_body(wire.CHECKPOINT))
+    board.train()
+    board.open(**network, conversation=2)
+    board.ask(rates_body(3), *cut(wire.TEST, 1))
+    board.train()
+    assert board.digest() == golden(4, **network)[0]
+    again = Board(f"{tmp_path}/")
+    again.attach()
+    assert again.open(**network, conversation=3)[:2] == (2, golden(2, **network)[0])
+    params = golden(4, **network)[2]
+    assert all(again.ask(body)[0] == wire.STATE for body in write_bodies(params))
+    assert state(again.ask(commit_body(4, golden(4, **network)[0])))[:2] == (4, golden(4, **network)[0])
+    again.ask(rates_body(4))
+    again.train()
+    assert again.digest() == golden(5, **network)[0]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_does_not_fit_is_refused_with_what_is_free(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In KB, when all that was tried has been given back, the room of the lattice included."""
+
+    def full(n: int) -> Any:
+        raise MemoryError
+
+    board = Board(kernels={"words": full})
+    board.attach()
+    rooms: list[object] = []
+    free = lambda: (rooms.append(board.device.room.piece), 123 * 1024 + 1023)[1]  # noqa: E731
+    monkeypatch.setattr(device, "free_heap", free)
+    assert board.refused(open_body(**NETWORKS[name])) == (wire.NO_MEMORY, 0, 0, 123)
+    assert rooms == [None] and board.device.room.piece
 
 
 def test_a_lattice_that_does_not_fit_is_refused_and_a_smaller_one_taken() -> None:
@@ -183,7 +238,7 @@ def test_an_allocation_that_fails_once_costs_nothing(failing: int) -> None:
     assert board.device.room.piece, "laid down before anything else"
     board.begin(1)
     assert board.digest() == golden(1)[0] and len(calls) == 5 + failing + 1
-    assert board.device.room.piece is None
+    assert board.device.room.piece, "and again, for what may come after it"
 
 
 def test_room_is_kept_again_after_a_refusal() -> None:

@@ -81,6 +81,42 @@ MUTATIONS = (
         ((DEVICE, "config != self.config and self.lattice.step and not replace:", "False:"),),
     ),
     Mutation(
+        "another graph",
+        "so does one that trains another graph or rule, whatever the session is called",
+        ((DEVICE, "config = body[3:-4]  # without", "config = body[5:-4]  # without"),),
+        ("tests/test_session.py",),
+    ),
+    Mutation(
+        "old host",
+        "an OPEN of another version is refused whatever its length",
+        ((DEVICE, "elif kind == wire.OPEN and n > 1 and body[1] != wire.VERSION:", "elif False:"),),
+        ("tests/test_session.py",),
+    ),
+    Mutation(
+        "no inputs",
+        "sizes are looked at before a wiring is drawn: a tree over no inputs has no end",
+        (("fixedpoint/build.py", "    check(rows, cols, steps, scale, gain, cool)  #", "    #"),),
+        ("tests/test_hostile_configuration.py",),
+    ),
+    Mutation(
+        "rates of V",
+        "the fourth pair of rates reaches the diagonal network",
+        ((DEVICE, "for k in range(0, 8, 2)])", "for k in (0, 2, 4, 4)])"),),
+        ("tests/test_session.py",),
+    ),
+    Mutation(
+        "room again",
+        "a board with a small network keeps room for a larger one",
+        ((DEVICE, "            self.room.take()  # of what is left", "            # of what is left"),),
+        ("tests/test_memory.py",),
+    ),
+    Mutation(
+        "arrays in place",
+        "arrays grow where they are, beside nothing that could be swept away",
+        (("fixedpoint/network.py", "        gc.collect()\n    for _ in", "        pass\n    for _ in"),),
+        ("tests/test_memory.py", "tests/test_heap.py"),
+    ),
+    Mutation(
         "session in flash",
         "so does a board with another run's checkpoint",
         ((DEVICE, "if self.lattice is None and saved and saved[0] != session", "if False and saved[0] != session"),),

@@ -1,8 +1,8 @@
 """Injects faults between host and board until so many were injected, and finds out whether a step is lost or doubled.
 
-A run after the other trains a small lattice while bytes, frames, cables, boards and hosts fail. Everything is compared
-with the golden model: each prediction and digest, the board's checkpoints, the epochs' lines, the final parameters. A
-difference ends the soak with exit code 1 and the seed that runs the same again. Examples:
+A run after the other trains a small network, of any graph and rule, while bytes, frames, cables, boards and hosts fail.
+Everything is compared with the golden model: each prediction and digest, the board's checkpoints, the epochs' lines,
+the final parameters. A difference ends the soak with exit code 1 and the seed that runs the same again. Examples:
 
   python -m tools.soak                           a million faults in one process, in virtual time; some ten minutes
   python -m tools.soak --seed 1234 --faults 1    the run of one seed, as it was named by a failure
@@ -47,6 +47,7 @@ from tools.faults.episode import Episode, play
 from tools.faults.golden import Golden, Violation, small
 from tools.faults.injector import Injector
 from tools.faults.world import Killed, World
+from tools.networks import NETWORKS
 
 IN_PROCESS, THROUGH_PTY = 1_000_000, 10_000  # faults, unless told otherwise
 PER_RUN = {False: 1500, True: 300}  # at the most: a run must come to its end, too
@@ -297,6 +298,7 @@ class Total:
         self.under_way: Callable[[], int] = lambda: 0  # faults of the run that has not ended yet
         self.counts: Counter[str] = Counter()
         self.paths: Counter[str] = Counter()
+        self.networks: Counter[str] = Counter()  # runs
         self.runs = self.steps = 0
 
     def add(self, story: Episode, counts: Counter[str], paths: Counter[str]) -> None:
@@ -304,6 +306,7 @@ class Total:
         self.counts += counts
         self.paths += paths
         self.paths += story.statistics
+        self.networks["{graph} {rule}".format(**vars(story.golden.config))] += 1
         self.runs += 1
         self.steps += story.golden.total
 
@@ -327,6 +330,7 @@ class Total:
             "runs": self.runs,
             "steps": self.steps,
             "seconds": round(time.monotonic() - self.begun, 1),
+            "networks": dict(sorted(self.networks.items())),
             "kinds": dict(self.counts.most_common()),
             "recoveries": dict(self.paths.most_common()),
         }
@@ -360,7 +364,8 @@ def through_pty(seed: int, total: Total, status: cli.Interrupt, arch: str | None
                 random = Random(seed)
                 before, paths = stage.faults(), Counter(stage.paths)
                 total.under_way = functools.partial(stage.since, before.total())
-                stage.golden = small(seed, 40, 6, (6, 4, 8), 2, random.choice((8, 4, 1)))
+                bits, kind = random.choice((8, 4, 1)), NETWORKS[seed % len(NETWORKS)]
+                stage.golden = small(seed, 40, 6, (6, 4, 8), 2, bits, kind)
                 stage.stormy(random.choice((0.05, 0.1, 0.2, 0.3)))
                 largest = wire.HEADER + random.choice((6, 12, 24, 200))
                 answer = 0.06 if stage.board.arch == "x64" else 0.3

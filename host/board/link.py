@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from firmware import wire
+from fixedpoint.build import DIAGONAL
 from host.base.cli import UserError
 from host.board.frames import OVERHEAD, image_frames
 from host.board.transport import BoardReset, Gone, LinkLost, NoFirmware, Transport, Unopened
+from host.runs.config import bytes_of
 
 ANSWER = 1.5  # seconds until a board that does not answer is asked again: a training step of a slow board, and more
 TRIES = 6  # so often, then the link counts as lost
@@ -32,7 +34,7 @@ SILENCE = "the board does not answer"
 OPENING = 60.0
 GRACE = 0.6  # seconds that a board may be silent after Ctrl-C: enough for a training step of a fast one
 PROMPT, TRACEBACK = "\n>>> ", "Traceback (most recent call last):"
-SESSION = struct.calcsize("<BBBBBHHBB")  # where it is in an OPEN: see wire.OPEN_FORMAT
+SESSION = struct.calcsize("<BBBBBBBHHBBHHIB")  # where it is in an OPEN: see wire.OPEN_FORMAT
 
 
 @dataclass(frozen=True)
@@ -281,12 +283,12 @@ class Link:
         self.key, self.talking = wire.key_of(session, conversation), False
         answer = self.request((wire.STATE, wire.REFUSED), body)
         if answer[0] == wire.REFUSED:
-            self.refused(answer)
+            self.refused(answer, struct.unpack(wire.OPEN_FORMAT, body)[3:14])
         self.talking = True
         return state(answer)
 
-    def refused(self, body: bytes) -> None:
-        """Raise what a REFUSED frame says."""
+    def refused(self, body: bytes, form: tuple[int, ...] = ()) -> None:
+        """Raise what a REFUSED frame says. form: the network that the board was to lay out."""
         _, reason, session, step, detail = struct.unpack(wire.REFUSED_FORMAT, body)
         raise UserError(
             {
@@ -296,7 +298,7 @@ class Link:
                 wire.SELF_TEST: "the board's self-test failed: its MicroPython computes wrongly (miscompiled viper code"
                 " is a known defect of some releases); install another MicroPython release on it",
                 wire.BAD_CONFIG: "the board's firmware does not support this configuration; use fewer rows or steps",
-                wire.NO_MEMORY: "the lattice does not fit the board's memory; use fewer rows or columns",
+                wire.NO_MEMORY: f"the network does not fit the board's memory{sizes(form, detail)}",
             }.get(reason, f"the board refuses: {reason}")
         )
 
@@ -435,6 +437,16 @@ class Link:
                     probing = True
             else:
                 self.notice(body)
+
+
+def sizes(form: tuple[int, ...], free: int) -> str:
+    """What a network takes and what a board has (KB; 0 if it does not say), and the way out."""
+    if not form:
+        return ""
+    total, largest = (-(-size // 1024) for size in bytes_of(form))
+    there = f", and {free} KB are free" if free else ""
+    fewer = "units, rows or columns" if form[0] == DIAGONAL else "rows, columns or steps"
+    return f": it takes {total} KB, {largest} KB of them in one piece{there}; use fewer {fewer}"
 
 
 def works_on(answer: bytes, request: bytes) -> bool:

@@ -183,6 +183,20 @@ def shape(form: tuple[int, ...]) -> tuple[int, ...]:
     return found
 
 
+@cache
+def bytes_of(form: tuple[int, ...]) -> tuple[int, int]:
+    """Memory that the arrays of a network take, and the largest of them, in bytes."""
+    sizes: list[int] = []
+
+    def counted(n: int) -> Any:
+        sizes.append(4 * n)
+        return network.words(n)
+
+    options: dict[str, Any] = {"words": counted}
+    build(*form, **options)
+    return sum(sizes), max(sizes)
+
+
 def _as_tuples(value: Any) -> Any:
     return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 

@@ -5,6 +5,7 @@ with a title, or with --json one JSON object; both have the same fields in the s
 """
 
 import json
+import math
 import os
 import sys
 import time
@@ -22,12 +23,14 @@ from host.runs.run import Alone, Learner, Progress, Run, examine
 
 EVERY = 10.0  # seconds between two lines
 REDRAW = 0.2  # between two states of the bar
-# What a board's time is reckoned from before its first image; a run's progress shows what it really takes.
-# A training image of 28 steps on 28 x 10 cells, an RP2040 at 125 MHz, the link included: tools.cost counts 0.087 s, and
-# a board that was emulated as a whole took 1.3 times what was counted.
-BOARD_SECONDS = 0.114
-BOARD_CELL_STEPS = 28 * 10 * 28
-TEST_SHARE = 0.4  # of a training image's time is a test image's: the link, and one sweep forward
+# What a board's time is reckoned from before its first image; a run's progress shows what it really takes. Cycles of an
+# RP2040 as tools.cost counts them with 28 x 28 pixels: for each cell, or weight W of a diagonal network, and step.
+FORWARD, FORWARD_DIAGONAL = 218, 71
+LEARNING, LEARNING_DIAGONAL = {"snap1": 703, "exact": 480}, 14
+LINK, LINK_BYTES = 4190, 30  # for each byte of an image's frames; how many of these are not pixels
+HERTZ = 125e6
+EMULATED = 1.3  # a board that was emulated as a whole took so many times what was counted
+TEST_SHARE = 0.4  # of a training image's time is about a test image's, as long as none has been timed
 
 # One of several runs in the block.
 RUN = "  seed {seed:<17}{test_accuracy:.4f}  digest {digest}  {run_dir}"
@@ -154,11 +157,21 @@ def announce(run: Run, where: str, note: str, board: bool) -> None:
         parts.append("complete" if run.complete else f"going on at step {run.step} of {config.total}")
     if board and not run.complete:
         tests = (config.epochs - len(run.epochs)) * config.test_images
-        each = BOARD_SECONDS * config.rows * config.cols * config.steps / BOARD_CELL_STEPS
-        parts.append(f"expect {duration(each * (config.total - run.step + TEST_SHARE * tests))} on an RP2040")
+        seconds = (config.total - run.step) * board_seconds(config, True) + tests * board_seconds(config, False)
+        parts.append(f"expect {duration(seconds)} on an RP2040")
     say("; ".join(parts))
     if note:
         say(note)
+
+
+def board_seconds(config: Config, learning: bool) -> float:
+    """About how long a training image (else a test image) takes an RP2040, the link included."""
+    if config.graph == "diagonal":
+        places, each = config.units * config.rows, FORWARD_DIAGONAL + learning * LEARNING_DIAGONAL
+    else:
+        places, each = math.prod(config.shape) // 4, FORWARD + learning * LEARNING[config.rule]
+    link = LINK * (LINK_BYTES + config.rows * config.steps * config.pixel_bits / 8)
+    return (link + places * config.steps * each) * EMULATED / HERTZ
 
 
 def duration(seconds: float) -> str:

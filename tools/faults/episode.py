@@ -1,4 +1,4 @@
-"""A run of a small lattice in a world of faults, from its start to its end."""
+"""A run of a small network in a world of faults, from its start to its end."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,6 +19,7 @@ from host.runs.directory import RunDirectory
 from host.runs.run import Progress, Run
 from tools.faults.golden import Golden, GoldenTwin, Violation, small
 from tools.faults.world import Killed, World
+from tools.networks import NETWORKS
 
 
 class WatchedLearner(host.board.learner.BoardLearner):
@@ -81,7 +82,7 @@ class Stage(Protocol):
 
 
 class Episode:
-    """One run of a small lattice on a Stage, from its start to its end, whatever happens on the way.
+    """One run of a small network on a Stage, from its start to its end, whatever happens on the way.
 
     The host's process is started again as often as it dies. chunk, interval: as host.stream and Run have them; largest,
     answer: as Link; twin: compare each result, and not only what the board and the run come to. replace: let the board
@@ -202,15 +203,16 @@ class Episode:
 
 
 def episode(seed: int, directory: Path, storm: bool = True) -> Episode:
-    """The Episode of a seed: lattice, line and faults are drawn from it. storm=False: the same without faults."""
+    """The Episode of a seed: network, line and faults are drawn from it. storm=False: the same without faults."""
     random = Random(seed)
     rows, cols, steps = random.choice(((2, 2, 4), (3, 2, 3), (2, 3, 5), (1, 2, 3)))
     bits = random.choice((8, 8, 4, 1))
-    golden = small(seed, random.choice((12, 20)), 4, (rows, cols, steps), random.choice((1, 2)), bits)
+    images, epochs = random.choice((12, 20)), random.choice((1, 2))
+    golden = small(seed, images, 4, (rows, cols, steps), epochs, bits, random.choice(NETWORKS))
     world = World(
         seed,
         golden,
-        window=random.choice((64, 80, 128, 512)),
+        window=random.choice((72, 80, 128, 512)),
         lossy=random.random() < 0.7,
         pace=random.choice((0.0001, 0.002, 0.02, 0.3, 2.0)),
         dtr=random.random() < 0.2,

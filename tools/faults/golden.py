@@ -83,8 +83,23 @@ class GoldenTwin:
         return np.zeros(0, np.int32)
 
 
-def small(seed: int, images: int, tests: int, size: tuple[int, int, int], epochs: int = 1, bits: int = 8) -> Golden:
-    """The golden run of a lattice of this size (rows, cols, steps) on noise."""
+LATTICE = ("lattice", "snap1")
+UNITS = (1, 2, 5)  # that a small diagonal network has
+
+
+def small(
+    seed: int,
+    images: int,
+    tests: int,
+    size: tuple[int, int, int],
+    epochs: int = 1,
+    bits: int = 8,
+    kind: tuple[str, str] = LATTICE,
+) -> Golden:
+    """The golden run on noise of a network of this kind (graph, rule) and size (rows, cols, steps), by its recipe.
+
+    Lattices come from the article's too, and small worlds and diagonal networks in several forms.
+    """
     rows, cols, steps = size
     random = np.random.default_rng(seed)
     data = Dataset(
@@ -94,5 +109,10 @@ def small(seed: int, images: int, tests: int, size: tuple[int, int, int], epochs
         random.integers(0, 256, (tests, steps, rows), np.uint8),
         random.integers(0, cols, tests, np.uint8),
     )
-    config = host.runs.config.configure(data, ("critical", "article")[seed % 2], seed, epochs, rows, cols, bits)
+    graph, rule = kind
+    units = UNITS[seed // 2 % 3] if graph == "diagonal" else None
+    wiring = seed if graph == "small-world" else None
+    preset = "article" if kind == LATTICE and seed % 2 else None
+    config = host.runs.config.configure(data, preset, seed, epochs, rows, cols, bits, graph=graph, rule=rule,
+                                        units=units, wiring_seed=wiring)  # fmt: skip
     return Golden(config, host.runs.config.prepare(data, config))
