@@ -38,7 +38,8 @@ WIRINGS = {
 )
 def test_stepping_all_cells_together_gives_the_same_bits(graph, exact, rows, cols, steps, gain, cool, seed, data):
     wired = WIRINGS[graph](rows, cols)
-    lattice = noise_lattice(rows, cols, steps, gain, seed, wired=wired, exact=exact, cool=cool)
+    options = {"cells": len(wired[0]), "wired": lambda: wired, "exact": exact, "cool": cool}
+    lattice = noise_lattice(rows, cols, steps, gain, seed, **options)
     together = TimeMajor(lattice, wired)
     for _ in range(2):
         pixels = data.draw(st.binary(min_size=rows * steps, max_size=rows * steps))

@@ -76,8 +76,9 @@ def drive(network, sign: str, log_tau: int, patterns=PATTERNS) -> None:
 @pytest.mark.parametrize("graph", WIRINGS)
 def test_cells_of_any_wiring_at_their_bounds_stay_within_31_bits(graph, log_tau, sign):
     wired = WIRINGS[graph](12, 5)
+    watched = {"cells": len(wired[0]), "wired": lambda: wired, "kernels": checked_kernels()}
     for gain, cool, exact in ((0, 0, True), (MAX_GAIN, MAX_COOL, True), (MAX_GAIN, 0, False)):
-        network = Lattice(12, 5, 28, gain=gain, cool=cool, wired=wired, exact=exact, kernels=checked_kernels())
+        network = Lattice(12, 5, 28, gain=gain, cool=cool, exact=exact, **watched)
         drive(network, sign, log_tau)
 
 

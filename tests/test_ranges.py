@@ -146,7 +146,7 @@ def test_ranges_are_those_of_plain_python():
     for run in (plain, checked_kernels()):
         for network in (
             Lattice(6, 3, 5, gain=2, cool=1, kernels=run),
-            Lattice(6, 3, 5, gain=2, cool=1, kernels=run, wired=wiring.forest(6, 3), exact=True),
+            Lattice(6, 3, 5, gain=2, cool=1, kernels=run, cells=18, wired=lambda: wiring.forest(6, 3), exact=True),
             Diagonal(6, 3, 5, gain=2, cool=1, kernels=run, units=4),
         ):
             network.set_rates(FASTEST)
