@@ -93,12 +93,6 @@ MUTATIONS = (
         ("tests/test_session.py",),
     ),
     Mutation(
-        "no inputs",
-        "sizes are looked at before a wiring is drawn: a tree over no inputs has no end",
-        (("fixedpoint/build.py", "    check(rows, cols, steps, scale, gain, cool)  #", "    #"),),
-        ("tests/test_hostile_configuration.py",),
-    ),
-    Mutation(
         "rates of V",
         "the fourth pair of rates reaches the diagonal network",
         ((DEVICE, "for k in range(0, 8, 2)])", "for k in (0, 2, 4, 4)])"),),
