@@ -40,22 +40,22 @@ class Lattice(Network):
         """Who is connected with whom: data, the kernels know no graph. Any without a cycle will do."""
         n, m = self.cells, self.m
         null = n + self.cols
-
-        def source(x):
-            return null if x == wiring.NONE else x if x < n else self.inputs + x - n
-
+        first = self.inputs - n  # from the number of a source that is an input to its row
+        cell, right, below, gain = CELL, RIGHT, BELOW, self.gain  # names of a module are slow to look up on a board
+        q = 0
         for p in range(n):
-            q = p * CELL
-            m[q + LEFT], m[q + TOP] = source(left[p]), source(top[p])
-            m[q + RIGHT] = m[q + BELOW] = null
-            if left[p] >= n or top[p] >= n:
-                m[q + GAIN] = self.gain
-                m[q + LAG] = 0 if top[p] >= n else self.gain
-        for p in range(n):
-            if 0 <= left[p] < n:
-                m[left[p] * CELL + RIGHT] = p
-            if 0 <= top[p] < n:
-                m[top[p] * CELL + BELOW] = p
+            a, b = left[p], top[p]
+            m[q + right] = m[q + below] = null
+            if a >= n or b >= n:
+                m[q + GAIN] = gain
+                m[q + LAG] = 0 if b >= n else gain
+            if 0 <= a < n:
+                m[a * cell + right] = p
+            if 0 <= b < n:
+                m[b * cell + below] = p
+            m[q + LEFT] = null if a < 0 else a if a < n else a + first
+            m[q + TOP] = null if b < 0 else b if b < n else b + first
+            q += cell
         for j in range(self.cols):
             q = (n + j) * CELL
             m[q + TOP] = ends[j]

@@ -29,7 +29,7 @@ def words(n):
     """Return n 32-bit zeros. In blocks: a single bytes() of all would for a moment take the memory twice."""
     zeros = array("i", bytes(4 * (n & 63)))
     block = array("i", bytes(4 * 64))
-    if hasattr(gc, "mem_free"):  # MicroPython's. An array that meets something as it grows, garbage too, must move
+    if n > 1024 and hasattr(gc, "mem_free"):  # MicroPython's. An array that meets anything as it grows must move
         gc.collect()
     for _ in range(n >> 6):
         zeros.extend(block)

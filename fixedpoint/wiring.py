@@ -31,11 +31,12 @@ def small_world(rows, cols, share, random):
     left, top, ends = lattice(rows, cols)
     n = rows * cols
     begin = (share << 16) // (2 * ONE - share)  # of those that no earlier one has taken: a pair is two edges
+    draw = random.draw
     for p in range(cols, n if cols > 1 else 0):
-        if top[p] != p - cols or random.draw() >= begin:
+        if top[p] != p - cols or draw() >= begin:
             continue
         for _ in range(TRIES):
-            q = p + 1 + ((random.draw() * (cols - 1)) >> 16)
+            q = p + 1 + ((draw() * (cols - 1)) >> 16)
             if p < q < n and top[q] == q - cols:
                 top[p], top[q] = top[q], top[p]
                 break

@@ -206,7 +206,7 @@ def test_parity_of_another_network(run):
     code, out, _ = run(parity, *few, "--graph", "diagonal", "--json")
     assert code == 0 and [each["preset"] for each in json.loads(out)["presets"]] == ["diagonal"]
     code, out, _ = run(parity, *few, "--rule", "exact")
-    assert code == 0 and out.startswith("exact ")
+    assert code == 0 and out.startswith("small-world-exact ")
 
 
 def test_parity_statistics():

@@ -318,7 +318,7 @@ def test_what_cannot_be_exported_is_one_line(answer: Callable, tmp_path: Path) -
         (("--out", "x", "--rate", "fast"), "--rate fast: choose a decimal number"),
         (("--out", "x", "--rate", "99"), "learning rate"),
         (("--out", "x", "--rows", 29), "--rows 29: choose 1 to 28"),
-        (("--out", "x", "--units", 29), "--units counts for nothing with --graph lattice"),
+        (("--out", "x", "--units", 29), "--units counts for nothing with --graph small-world"),
         (
             ("--out", "x", "--checkpoint", "fixed.npz", "--graph", "skip"),
             "--graph counts for nothing with --checkpoint",

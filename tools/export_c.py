@@ -87,7 +87,7 @@ def main() -> int:
     parser.option(
         "--preset", choices=PRESETS, useless=SAVED, help="of a seeded start (default: the best of --graph and --rule)"
     )
-    parser.option("--graph", choices=GRAPHS, useless=SAVED, help="of a seeded start (default: lattice)")
+    parser.option("--graph", choices=GRAPHS, useless=SAVED, help="of a seeded start (default: small-world)")
     parser.option("--rule", choices=RULES, useless=SAVED, help="SnAP-1 (default), or the exact gradient")
     parser.option("--units", type=int, useless=SAVED, help="of a diagonal network (default: 28)")
     parser.option(

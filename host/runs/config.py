@@ -307,11 +307,11 @@ def configure(
 ) -> Config:
     """The configuration of a run on this data. Raises UserError for what the data or the engine do not allow.
 
-    preset: None for the best one of this graph (lattice if None) and rule (snap1). graph, rule: None for those of the
-    preset. units, share (Q12), wiring_seed: only for the graph that they belong to.
+    preset: None for the best one of this graph (small-world if None) and rule (snap1). graph, rule: None for those
+    of the preset. units, share (Q12), wiring_seed: only for the graph that they belong to.
     """
     if preset is None:
-        preset = recipe(graph or "lattice", rule or "snap1")
+        preset = recipe(graph, rule)
     if preset not in PRESETS:
         raise UserError(f"there is no preset {preset}; choose one of {', '.join(PRESETS)}")
     chosen = PRESETS[preset]

@@ -35,7 +35,7 @@ def add_network_options(parser: cli.Parser, training: tuple[cli.Case, ...] = ())
         "--graph",
         choices=GRAPHS,
         useless=training,
-        help="the wiring of the two-input cells (default: lattice), or the diagonal network of units that hear all"
+        help="the wiring of the two-input cells (default: small-world), or the diagonal network of units that hear all"
         " inputs and their own past",
     )
     parser.option(
