@@ -146,9 +146,9 @@ def test_the_result_is_that_of_the_runs_alone_with_any_number_of_workers(answer,
         assert out.count("\n") == 1 and err.count("epoch   ") == 2
         runs = found[workers]["runs"]
         assert {run["seed"]: (run["digest"], run["test_accuracy"], run["train_accuracy"]) for run in runs} == digests
-        assert [run["run_dir"] for run in runs] == [f"runs/small-world-{seed}-{workers}" for seed in digests]
+        assert [run["run_dir"] for run in runs] == [f"runs/small-world-short-{seed}-{workers}" for seed in digests]
         for seed in digests:
-            assert contents(tmp_path / f"runs/small-world-{seed}-{workers}") == contents(tmp_path / f"s{seed}")
+            assert contents(tmp_path / f"runs/small-world-short-{seed}-{workers}") == contents(tmp_path / f"s{seed}")
     accuracies = [accuracy for _, accuracy, _ in digests.values()]
     summary = {name: value for name, value in found[1].items() if name not in ("runs", "images_per_second")}
     assert summary == {

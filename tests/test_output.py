@@ -62,7 +62,7 @@ def test_the_result_of_a_run_is_all_there_is_on_stdout(answer, engine):
     assert set(COMMON) <= set(result) and out.startswith(f"Trained by host.simulate ({engine})\n")
     assert (result["images"], result["test_images"], result["epochs"], result["seed"]) == (60, 20, 1, 1)
     assert result["digest"] in out and result["digest"] in err
-    assert block(out)["run directory"] == str(Path("runs") / "small-world-1-1")
+    assert block(out)["run directory"] == str(Path("runs") / "small-world-short-1-1")
 
 
 def test_evaluate_has_the_same_format(answer):
@@ -196,7 +196,7 @@ def test_off_a_terminal_progress_is_plain_lines(answer, monkeypatch):
     assert (len(training), len(testing)) == (30, 2)
     for line in (training[-1], testing[0]):
         assert re.search(r"  [\d.]+/s  \d+ s left$", line)
-    tested = answer(simulate.main, "--evaluate", "runs/small-world-1-1/checkpoint.npz", "--test-limit", 20)[2]
+    tested = answer(simulate.main, "--evaluate", "runs/small-world-short-1-1/checkpoint.npz", "--test-limit", 20)[2]
     assert re.search(r"^testing 20/20  right 0\.\d{3}  [\d.]+/s  0 s left$", tested, re.MULTILINE)
 
 

@@ -115,8 +115,8 @@ def test_before_a_run_one_line_says_what_it_will_be(run, data):
 def test_runs_without_a_name_go_to_runs(run, data, tmp_path):
     for number in (1, 2):
         _, out, _ = run("--data", data, "--epochs", 1, "--seed", 7, "--json")
-        assert last_json(out)["run_dir"] == str(Path("runs") / f"small-world-7-{number}")
-    assert untimed(tmp_path / "runs/small-world-7-1") == untimed(tmp_path / "runs/small-world-7-2")
+        assert last_json(out)["run_dir"] == str(Path("runs") / f"small-world-short-7-{number}")
+    assert untimed(tmp_path / "runs/small-world-short-7-1") == untimed(tmp_path / "runs/small-world-short-7-2")
 
 
 def test_the_golden_model_says_the_same(run, tmp_path):

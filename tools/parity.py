@@ -111,7 +111,7 @@ def main() -> int:
     found = []
     presets = args.preset or LATTICE
     if args.graph or args.rule:
-        presets = [recipe(args.graph, args.rule)]
+        presets = [recipe(args.graph, args.rule, args.images)]
     for preset in presets:
         found.append(compare(data, preset, args.seeds))
         if not args.json:

@@ -310,8 +310,10 @@ def configure(
     preset: None for the best one of this graph (small-world if None) and rule (snap1). graph, rule: None for those
     of the preset. units, share (Q12), wiring_seed: only for the graph that they belong to.
     """
+    images = len(data.train_images)
+    within("--epochs", epochs, 1, MAX_STEPS // images, f"a run has {MAX_STEPS} steps at most")
     if preset is None:
-        preset = recipe(graph, rule)
+        preset = recipe(graph, rule, epochs * images)
     if preset not in PRESETS:
         raise UserError(f"there is no preset {preset}; choose one of {', '.join(PRESETS)}")
     chosen = PRESETS[preset]
@@ -329,8 +331,6 @@ def configure(
     has = f"the sequences have {width} channels" if data.channels else f"the images are {width} pixels wide"
     within("--rows", rows, 1, width, has)
     within("--cols", cols, classes, MAX_ROWS, f"one for each of {classes} classes at least")
-    images = len(data.train_images)
-    within("--epochs", epochs, 1, MAX_STEPS // images, f"a run has {MAX_STEPS} steps at most")
     within("--seed", seed, 0, MAX_SEED)
     if pixel_bits not in PIXEL_BITS:
         raise UserError(f"--pixel-bits {pixel_bits}: choose one of {', '.join(map(str, PIXEL_BITS))}")
@@ -341,7 +341,7 @@ def configure(
         units = within("--units", units or chosen.units or PRESETS["diagonal"].units, 1, MAX_UNITS)
     if small_world and share is None:
         share = chosen.share or wiring.ONE
-    parts = {k: v for k, v in asdict(chosen).items() if k not in ("about", "rates")}
+    parts = {k: v for k, v in asdict(chosen).items() if k not in ("about", "rates", "longest")}
     parts |= {"graph": graph, "rule": rule, "units": units or 0, "share": share or 0}
     return Config(
         preset=preset,
