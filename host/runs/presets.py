@@ -154,12 +154,13 @@ PRESETS = {
         units=28,
     ),
     "exact": Preset(
-        about="critical with the exact gradient",
+        about="critical with the exact gradient, input gain 2",
         init=SIGNS,
         bounds=within((-2, 2), 1.5),
         rates=((SHORT, 0.012), (LONG, 0.004)),
         rate_l="4",
         rate_b="0.02",
+        gain=1,
         rule="exact",
     ),
     "small-world-exact": Preset(
