@@ -94,7 +94,7 @@ PRESETS = {
         rate_b="0.02",
     ),
     "small-world-short": Preset(
-        about="small-world for runs of up to 50,000 steps: logits halved, a higher rate",
+        about="small-world for runs of up to 50,000 steps: input gain 2, logits halved, a higher rate",
         init=SIGNS,
         bounds=within((-2, 2), 1.5),
         rates=((SHORT, 0.06), (LONG, 0.014)),
@@ -107,13 +107,12 @@ PRESETS = {
         longest=50_000,
     ),
     "small-world": Preset(
-        about="critical with as many edges between rows rewired as can be, input gain 2",
+        about="critical with as many edges between rows rewired as can be",
         init=SIGNS,
         bounds=within((-2, 2), 1.5),
         rates=((SHORT, 0.035), (LONG, 0.008)),
         rate_l="4",
         rate_b="0.02",
-        gain=1,
         graph="small-world",
         share=4096,
     ),
