@@ -17,7 +17,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fixedpoint.build import GRAPHS, RULES
 from fixedpoint.diagonal import Diagonal
 from fixedpoint.network import Network
 from host.base import cli
@@ -25,8 +24,8 @@ from host.base.files import write_atomically
 from host.data import dataset
 from host.engine.passes import passes_of
 from host.runs.config import Config, configure
-from host.runs.options import fraction
-from host.runs.presets import PRESETS, q12
+from host.runs.options import add_network_options
+from host.runs.presets import q12
 from tools.c import model
 from tools.model import at_rate, trained
 
@@ -84,20 +83,7 @@ def main() -> int:
     parser = cli.Parser("python -m tools.export_c", __doc__)
     parser.option("--out", type=Path, required=True, metavar="DIR", help="where the files go")
     parser.option("--checkpoint", type=Path, metavar="FILE", help="a run's checkpoint.npz (default: a seeded start)")
-    parser.option(
-        "--preset", choices=PRESETS, useless=SAVED, help="of a seeded start (default: the best of --graph and --rule)"
-    )
-    parser.option("--graph", choices=GRAPHS, useless=SAVED, help="of a seeded start (default: small-world)")
-    parser.option("--rule", choices=RULES, useless=SAVED, help="SnAP-1 (default), or the exact gradient")
-    parser.option("--units", type=int, useless=SAVED, help="of a diagonal network (default: 28)")
-    parser.option(
-        "--share",
-        type=fraction,
-        metavar="0..1",
-        useless=SAVED,
-        help="of the edges that a small world rewires (default: 1)",
-    )
-    parser.option("--wiring-seed", lowest=0, useless=SAVED, help="of a small world's edges (default: 1)")
+    add_network_options(parser, SAVED)
     parser.option("--rows", type=int, useless=SAVED, help="lattice rows, pixels in an image row (default: all)")
     parser.option("--cols", type=int, useless=SAVED, help="lattice columns, one per class at least (default: 10)")
     parser.option("--seed", default=1, lowest=0, useless=SAVED, help="of the initial parameters (default: 1)")

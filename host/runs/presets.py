@@ -4,7 +4,7 @@ Recipes were chosen on a validation split, the last 10,000 of MNIST's training i
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 
@@ -73,6 +73,44 @@ LINES = spread((0.7, 0.1), 0.5, (0.97, 0.02), (-2, 0))
 TREES = spread((0.8, 0.4), 0, (0.8, 0.4), (0, 1))
 SHORT, LONG = 5_000, 600_000  # training steps: the bundled digits once, MNIST ten times
 
+CRITICAL = Preset(
+    about="wT near 1, so that messages reach the upper rows, wL of both signs, |w| <= 1.5, rate falling to zero",
+    init=SIGNS,
+    bounds=within((-2, 2), 1.5),
+    rates=((SHORT, 0.03), (LONG, 0.004)),
+    rate_l="4",
+    rate_b="0.02",
+)
+SMALL_WORLD = replace(
+    CRITICAL,
+    about="critical with as many edges between rows rewired as can be",
+    graph="small-world",
+    share=4096,
+    rates=((SHORT, 0.035), (LONG, 0.008)),
+)
+SKIP = replace(
+    CRITICAL,
+    about="residual lines over four rows, wL nearer to 0.7, input gain 2, logits halved",
+    graph="skip",
+    init=LINES,
+    gain=1,
+    cool=1,
+    rates=((SHORT, 0.04), (LONG, 0.004)),
+)
+FOREST = Preset(
+    about="w ~ N(0.8, 0.4^2), input gain 3, logits halved",
+    init=TREES,
+    bounds=within((-3, 5), 3),
+    rates=((SHORT, 0.12), (LONG, 0.08)),
+    rate_l="2.5",
+    rate_b="0.04",
+    scale=3084,
+    gain=2,
+    cool=1,
+    graph="forest",
+)
+EXACT = ((SHORT, 0.012), (LONG, 0.004))  # its messages carry the future, and are larger
+
 PRESETS = {
     "article": Preset(
         about="the article's: w ~ N(0, 1/2), l ~ U(0, ln 20), b ~ N(0, 0.05^2), input gain 10, constant rate",
@@ -85,60 +123,18 @@ PRESETS = {
         scale=2570,
         gain=4,
     ),
-    "critical": Preset(
-        about="wT near 1, so that messages reach the upper rows, wL of both signs, |w| <= 1.5, rate falling to zero",
-        init=SIGNS,
-        bounds=within((-2, 2), 1.5),
-        rates=((SHORT, 0.03), (LONG, 0.004)),
-        rate_l="4",
-        rate_b="0.02",
-    ),
-    "small-world-short": Preset(
+    "critical": CRITICAL,
+    "small-world-short": replace(
+        SMALL_WORLD,
         about="small-world for runs of up to 50,000 steps: input gain 2, logits halved, a higher rate",
-        init=SIGNS,
-        bounds=within((-2, 2), 1.5),
         rates=((SHORT, 0.06), (LONG, 0.014)),
-        rate_l="4",
-        rate_b="0.02",
         gain=1,
         cool=1,
-        graph="small-world",
-        share=4096,
         longest=50_000,
     ),
-    "small-world": Preset(
-        about="critical with as many edges between rows rewired as can be",
-        init=SIGNS,
-        bounds=within((-2, 2), 1.5),
-        rates=((SHORT, 0.035), (LONG, 0.008)),
-        rate_l="4",
-        rate_b="0.02",
-        graph="small-world",
-        share=4096,
-    ),
-    "skip": Preset(
-        about="residual lines over four rows, wL nearer to 0.7, input gain 2, logits halved",
-        init=LINES,
-        bounds=within((-2, 2), 1.5),
-        rates=((SHORT, 0.04), (LONG, 0.004)),
-        rate_l="4",
-        rate_b="0.02",
-        gain=1,
-        cool=1,
-        graph="skip",
-    ),
-    "forest": Preset(
-        about="w ~ N(0.8, 0.4^2), input gain 3, logits halved",
-        init=TREES,
-        bounds=within((-3, 5), 3),
-        rates=((SHORT, 0.12), (LONG, 0.08)),
-        rate_l="2.5",
-        rate_b="0.04",
-        scale=3084,
-        gain=2,
-        cool=1,
-        graph="forest",
-    ),
+    "small-world": SMALL_WORLD,
+    "skip": SKIP,
+    "forest": FOREST,
     "diagonal": Preset(
         about="W ~ 1.1 N(0, 1/28), V ~ 4 N(0, 1/28), input gain 1.3",
         init=spread((0, 0.2079), 0, (0, 0.7559), (-0.5, 1.8)),
@@ -152,52 +148,14 @@ PRESETS = {
         graph="diagonal",
         units=28,
     ),
-    "exact": Preset(
-        about="critical with the exact gradient, input gain 2",
-        init=SIGNS,
-        bounds=within((-2, 2), 1.5),
-        rates=((SHORT, 0.012), (LONG, 0.004)),
-        rate_l="4",
-        rate_b="0.02",
-        gain=1,
-        rule="exact",
+    "exact": replace(
+        CRITICAL, about="critical with the exact gradient, input gain 2", rule="exact", rates=EXACT, gain=1
     ),
-    "small-world-exact": Preset(
-        about="critical with as many edges between rows rewired as can be, and the exact gradient",
-        init=SIGNS,
-        bounds=within((-2, 2), 1.5),
-        rates=((SHORT, 0.012), (LONG, 0.004)),
-        rate_l="4",
-        rate_b="0.02",
-        graph="small-world",
-        rule="exact",
-        share=4096,
+    "small-world-exact": replace(SMALL_WORLD, about="small-world with the exact gradient", rule="exact", rates=EXACT),
+    "skip-exact": replace(
+        SKIP, about="skip with the exact gradient", rule="exact", rates=((SHORT, 0.016), (LONG, 0.004))
     ),
-    "skip-exact": Preset(
-        about="skip with the exact gradient",
-        init=LINES,
-        bounds=within((-2, 2), 1.5),
-        rates=((SHORT, 0.016), (LONG, 0.004)),
-        rate_l="4",
-        rate_b="0.02",
-        gain=1,
-        cool=1,
-        graph="skip",
-        rule="exact",
-    ),
-    "forest-exact": Preset(
-        about="forest with the exact gradient",
-        init=TREES,
-        bounds=within((-3, 5), 3),
-        rates=((SHORT, 0.08), (LONG, 0.08)),
-        rate_l="2.5",
-        rate_b="0.04",
-        scale=3084,
-        gain=2,
-        cool=1,
-        graph="forest",
-        rule="exact",
-    ),
+    "forest-exact": replace(FOREST, about="forest with the exact gradient", rule="exact", rates=((LONG, 0.08),)),
 }
 
 
