@@ -83,9 +83,10 @@ CRITICAL = Preset(
 )
 SMALL_WORLD = replace(
     CRITICAL,
-    about="critical with as many edges between rows rewired as can be",
+    about="critical with as many edges between rows rewired as can be, input gain 2",
     graph="small-world",
     share=4096,
+    gain=1,
     rates=((SHORT, 0.035), (LONG, 0.008)),
 )
 SKIP = replace(
@@ -126,9 +127,8 @@ PRESETS = {
     "critical": CRITICAL,
     "small-world-short": replace(
         SMALL_WORLD,
-        about="small-world for runs of up to 50,000 steps: input gain 2, logits halved, a higher rate",
+        about="small-world for runs of up to 50,000 steps: logits halved, a higher rate",
         rates=((SHORT, 0.06), (LONG, 0.014)),
-        gain=1,
         cool=1,
         longest=50_000,
     ),
@@ -151,7 +151,9 @@ PRESETS = {
     "exact": replace(
         CRITICAL, about="critical with the exact gradient, input gain 2", rule="exact", rates=EXACT, gain=1
     ),
-    "small-world-exact": replace(SMALL_WORLD, about="small-world with the exact gradient", rule="exact", rates=EXACT),
+    "small-world-exact": replace(
+        SMALL_WORLD, about="small-world with the exact gradient, input gain 1", rule="exact", rates=EXACT, gain=0
+    ),
     "skip-exact": replace(
         SKIP, about="skip with the exact gradient", rule="exact", rates=((SHORT, 0.016), (LONG, 0.004))
     ),
