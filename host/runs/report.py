@@ -25,7 +25,7 @@ EVERY = 10.0  # seconds between two lines
 REDRAW = 0.2  # between two states of the bar
 # What a board's time is reckoned from before its first image; a run's progress shows what it really takes. Cycles of an
 # RP2040 as tools.cost counts them with 28 x 28 pixels: for each cell, or weight W of a diagonal network, and step.
-FORWARD, FORWARD_DIAGONAL = 218, 71
+FORWARD, FORWARD_DIAGONAL = 218, 53
 LEARNING, LEARNING_DIAGONAL = {"snap1": 703, "exact": 480}, 14
 LINK, LINK_BYTES = 4190, 30  # for each byte of an image's frames; how many of these are not pixels
 HERTZ = 125e6
