@@ -8,24 +8,18 @@ MAX_UNITS = 256
 
 
 class Kernels:
-    """The plain ones, under one roof as compiled ones are."""
+    """The plain ones of both texts, under one roof as compiled ones are."""
 
-
-for module in (kernels, diagonal_kernels):
-    for name in (
-        "draw",
-        "feed",
-        "softmax",
-        "derive_weights",
-        "derive_units",
-        "listen",
-        "absorb",
-        "logits",
-        "teach",
-        "adapt",
-    ):
-        if hasattr(module, name):
-            setattr(Kernels, name, staticmethod(getattr(module, name)))
+    draw = staticmethod(kernels.draw)
+    feed = staticmethod(kernels.feed)
+    softmax = staticmethod(kernels.softmax)
+    derive_weights = staticmethod(diagonal_kernels.derive_weights)
+    derive_units = staticmethod(diagonal_kernels.derive_units)
+    listen = staticmethod(diagonal_kernels.listen)
+    absorb = staticmethod(diagonal_kernels.absorb)
+    logits = staticmethod(diagonal_kernels.logits)
+    teach = staticmethod(diagonal_kernels.teach)
+    adapt = staticmethod(diagonal_kernels.adapt)
 
 
 class Diagonal(Network):
@@ -76,7 +70,7 @@ class Diagonal(Network):
         self.kernels.derive_units(self.w, self.u, tables.C, tables.DA, self.units, self.rows)
 
     def row(self, pixels, offset=0, count=1):
-        """As Network.row(); inputs of a row lie side by side."""
+        """Take the next image row, pixels[offset : offset + rows] (0..255), or the next `count` of them."""
         self.kernels.feed(self.h, pixels, offset, 1, count * self.rows, self.arrived * self.rows, 1, self.scale)
         self.arrived += count
 

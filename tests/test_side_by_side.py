@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from fixedpoint.build import build
 from fixedpoint.lattice import Lattice
 from host.data import dataset
 from host.engine import dialect, llvm
@@ -132,6 +133,17 @@ def test_lattices_of_two_shapes_are_not_put_side_by_side() -> None:
         Lanes([Lattice(3, 3, 4), Lattice(3, 4, 4)])
     with pytest.raises(ValueError, match="at most 16"):
         Lanes([Lattice(2, 2, 2)] * 17)
+
+
+def test_networks_of_two_wirings_or_rules_are_not_put_side_by_side() -> None:
+    """They are of one size, and the wiring is read once: the second would be trained as the first."""
+    others = [build(2, 0, 6, 4, 3, 4112, 0, 0, 0, 4096, seed) for seed in (1, 2)]
+    others += [Lattice(6, 4, 3), Lattice(6, 4, 3, exact=True), build(3, 0, 6, 4, 3, 4112, 0, 0, 0, 0, 0)]
+    for k, one in enumerate(others):
+        assert Lanes([one, one]).count == 2
+        for other in others[:k]:
+            with pytest.raises(ValueError, match="one graph and one rule"):
+                Lanes([one, other])
 
 
 @pytest.mark.parametrize("features, lanes", [("avx512f avx2", 16), ("avx2", 8), ("neon", 4), ("", 4)])

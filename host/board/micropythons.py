@@ -40,11 +40,8 @@ BUILDS = {
     "armhf": Build("32 bits, the very code of an RP2040", "viper", "armv6m", (), "qemu-arm"),
 }
 FETCHED = tuple(arch for arch, build in BUILDS.items() if build.emulator)
-EMITTED = (
-    "kernels.py",
-    "diagonal_kernels.py",
-    "codec.py",
-)  # compiled with a build's emitter; everything else is bytecode
+# Compiled with a build's emitter; everything else is bytecode.
+EMITTED = ("kernels.py", "diagonal_kernels.py", "codec.py")
 
 # To be tried in turn. bookworm has no MicroPython, 32-bit indices are now and then out of step with their signatures,
 # and sid there will always be. With qemu-user it is the other way round: from trixie on it is linked statically, which

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from fixedpoint.lattice import Lattice
+from fixedpoint.diagonal import Diagonal
+from fixedpoint.lattice import CELL, LAG, Lattice
 from host.base.heartbeat import heartbeat
 from host.engine import dialect, llvm
 from host.engine.passes import Passes, everything, passes_of
@@ -84,16 +85,25 @@ def groups(count: int, workers: int) -> list[int]:
     return [(count + i) // number for i in range(number)]
 
 
+def wiring_of(network: Any) -> tuple[int, ...]:
+    """Who listens to whom, and with which gains; nothing in a diagonal network."""
+    if isinstance(network, Diagonal):
+        return ()
+    return tuple(x for at in range(0, len(network.m), CELL) for x in network.m[at : at + LAG + 1])
+
+
 class Lanes:
     """The states of `lattices`, which must be of one shape, side by side; the lattices themselves are left alone.
 
-    Raises ValueError for lattices of different shapes.
+    Raises ValueError for lattices of different shapes, wirings or rules.
     """
 
     def __init__(self, lattices: Sequence[Lattice]):
         shapes = {(x.rows, x.cols, x.steps, x.scale, x.gain, x.cool, len(x.w)) for x in lattices}
         if len(shapes) != 1:
             raise ValueError(f"lattices side by side are of one shape; these are of {sorted(shapes)}")
+        if len({(passes_of(x), wiring_of(x)) for x in lattices}) != 1:  # it is read once, for all lanes
+            raise ValueError("lattices side by side are of one graph and one rule; these are not")
         self.shape = lattices[0]
         self.passes = passes_of(self.shape)
         self.tables = [np.array(table) for table in self.passes.tables.values()]
