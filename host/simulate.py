@@ -23,7 +23,7 @@ import sys
 from host.base import cli
 from host.engine.lanes import groups
 from host.engine.learners import FixedLearner, FloatLearner, LaneLearner, executor
-from host.runs import report
+from host.runs import output
 from host.runs.config import Config
 from host.runs.ensemble import Ensemble
 from host.runs.options import EVALUATE, add_run_options, epochs_note, open_checkpoint, open_run, way_on
@@ -58,8 +58,8 @@ def evaluate(args: argparse.Namespace) -> None:
     if (engine == "float") != (config.arithmetic == "float"):
         raise cli.UserError(f"{args.evaluate} is of {config.arithmetic} arithmetic; leave --engine {engine} out")
     with cli.Interrupt() as status:
-        result = report.tested(args.evaluate, make_learner(config, engine), saved, data, 5 * CHUNK[engine], status)
-    report.show(f"Checkpoint tested by {NAME} ({engine})", result, args.json)
+        result = output.tested(args.evaluate, make_learner(config, engine), saved, data, 5 * CHUNK[engine], status)
+    output.show(f"Checkpoint tested by {NAME} ({engine})", result, args.json)
 
 
 def train(args: argparse.Namespace) -> None:
@@ -69,15 +69,15 @@ def train(args: argparse.Namespace) -> None:
     run = Run(config, data, make_learner(config, engine), begin())
     if args.resume:
         run.resume()
-    report.announce(run, engine, epochs_note(args, NAME), board=False)
+    output.announce(run, engine, epochs_note(args, NAME), board=False)
     again = way_on(args, NAME, run.directory.path)
     with cli.Interrupt() as status:
-        report.follow(run, CHUNK[engine], status, again)
+        output.follow(run, CHUNK[engine], status, again)
     if engine == "checked":
         from host.engine.checked import report as watched
 
-        report.say(watched())
-    report.show(f"Trained by {NAME} ({engine})", report.trained(run), args.json, again)
+        output.say(watched())
+    output.show(f"Trained by {NAME} ({engine})", output.trained(run), args.json, again)
 
 
 def train_several(args: argparse.Namespace) -> None:
@@ -93,7 +93,7 @@ def train_several(args: argparse.Namespace) -> None:
         worker += ["--data", os.path.abspath(args.data)]
     with cli.Interrupt() as status:
         ensemble.follow(worker, again, status)
-    report.show(f"{len(members)} runs trained by {NAME} (llvm)", ensemble.result(), args.json, again)
+    output.show(f"{len(members)} runs trained by {NAME} (llvm)", ensemble.result(), args.json, again)
 
 
 def cores() -> int:

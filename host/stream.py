@@ -20,7 +20,7 @@ from host.board.learner import BoardLearner, Stopped
 from host.board.ports import reach
 from host.board.transport import Gone, LinkLost
 from host.data import dataset
-from host.runs import report
+from host.runs import output
 from host.runs.config import Config
 from host.runs.options import EVALUATE, add_run_options, epochs_note, open_checkpoint, open_run, way_on
 from host.runs.run import Run
@@ -68,13 +68,13 @@ def connected(
     def stopped() -> bool:
         return status.requested
 
-    with reach(args.port, report.say, stopped, args.baud, args.sim_arch, args.install) as connect, status:
-        learner = BoardLearner(config, data, connect, args.twin, args.replace, None, stopped, report.say)
+    with reach(args.port, output.say, stopped, args.baud, args.sim_arch, args.install) as connect, status:
+        learner = BoardLearner(config, data, connect, args.twin, args.replace, None, stopped, output.say)
         learner.link.spoken = args.port == "sim"  # its firmware is there, however slow this machine is
         try:
             return work(learner, status)
         except Gone:
-            report.say("left without the board")
+            output.say("left without the board")
             raise
         finally:
             learner.leave(wire.EXIT if args.exit else wire.CLOSE)
@@ -86,9 +86,9 @@ def evaluate(args: argparse.Namespace) -> None:
     fixed_only(config, args.evaluate)
 
     def work(learner: BoardLearner, status: cli.Interrupt) -> dict[str, object]:
-        return report.tested(args.evaluate, learner, saved, data, 5 * CHUNK, status)
+        return output.tested(args.evaluate, learner, saved, data, 5 * CHUNK, status)
 
-    report.show(f"Checkpoint tested on {board_of(args)}", connected(args, config, data, work), args.json)
+    output.show(f"Checkpoint tested on {board_of(args)}", connected(args, config, data, work), args.json)
 
 
 def train(args: argparse.Namespace) -> None:
@@ -104,17 +104,17 @@ def train(args: argparse.Namespace) -> None:
         learner.directory = directory
         if args.resume:
             run.resume()
-        report.announce(run, board_of(args), epochs_note(args, NAME), board=args.port != "sim")
+        output.announce(run, board_of(args), epochs_note(args, NAME), board=args.port != "sim")
         nothing_to_do = run.complete  # and no board needed
         if nothing_to_do and args.twin:
-            report.say("the run is complete: there is nothing left that --twin could compare")
+            output.say("the run is complete: there is nothing left that --twin could compare")
         again = way_on(args, NAME, directory)
-        report.follow(run, CHUNK, status, again, lambda: resent(learner), (Stopped,))
-        return report.trained(run) | ({} if nothing_to_do else summary(learner))
+        output.follow(run, CHUNK, status, again, lambda: resent(learner), (Stopped,))
+        return output.trained(run) | ({} if nothing_to_do else summary(learner))
 
     result = connected(args, config, data, work)
     again = way_on(args, NAME, Path(str(result["run_dir"])))
-    report.show(f"Trained on {board_of(args)}", result, args.json, again)
+    output.show(f"Trained on {board_of(args)}", result, args.json, again)
 
 
 def board_of(args: argparse.Namespace) -> str:

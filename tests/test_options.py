@@ -14,7 +14,7 @@ from host import simulate, stream
 from host.base import cli
 from host.board.learner import BoardLearner
 from host.data import dataset
-from host.runs import report
+from host.runs import output
 from host.runs.options import way_on
 
 SMALL = ("--rows", 6, "--limit", 60, "--test-limit", 20)
@@ -252,7 +252,7 @@ def test_the_way_on_repeats_what_the_run_does_not_remember(answer, monkeypatch, 
     def follow(run, chunk, status, again, *more):
         raise cli.UserError(again)
 
-    monkeypatch.setattr(report, "follow", follow)
+    monkeypatch.setattr(output, "follow", follow)
     monkeypatch.setattr(BoardLearner, "ready", lambda learner, opened=True: None)
     monkeypatch.setattr(stream, "connected", lambda args, config, data, work: work(
         BoardLearner(config, data, lambda: None), cli.Interrupt()))  # fmt: skip

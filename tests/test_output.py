@@ -20,7 +20,7 @@ from host.base import cli
 from host.board.learner import BoardLearner
 from host.board.sim import best_architecture
 from host.data.dataset import load
-from host.runs import report
+from host.runs import output
 from host.runs.config import configure
 from host.runs.run import Progress
 from tools.networks import NETWORKS
@@ -46,10 +46,10 @@ def assert_same(out: str, as_json: str) -> dict:
     found, result = block(out), json.loads(as_json)
     timed = {"images_per_second", "run_dir", "board_waiting_share", "board_ms_per_step", "board_free_heap"}
     assert next(iter(result)) == "test_accuracy"
-    assert list(found) == [report.FIELDS[name][0] for name in result]
+    assert list(found) == [output.FIELDS[name][0] for name in result]
     for name, value in result.items():
         if name not in timed:
-            assert found[report.FIELDS[name][0]] == report.FIELDS[name][1].format(value)
+            assert found[output.FIELDS[name][0]] == output.FIELDS[name][1].format(value)
     return result
 
 
@@ -83,9 +83,9 @@ def test_a_board_says_the_same_as_host_simulate_and_adds_the_link(answer):
     assert code == 0, err
     found = block(out)
     for name in (*COMMON, "train_accuracy"):
-        label, form = report.FIELDS[name]
+        label, form = output.FIELDS[name]
         assert found[label] == form.format(wanted[name])
-    assert list(found)[: len(wanted)] == [report.FIELDS[name][0] for name in wanted]
+    assert list(found)[: len(wanted)] == [output.FIELDS[name][0] for name in wanted]
     assert found["twin"] == "all 60 results were equal: digest and prediction after every image"
     assert "bytes per image" in found and out.startswith("Trained on a simulated board\n")
     # --resume prints it again, with neither a board nor a traceback.
@@ -112,7 +112,7 @@ def test_the_default_of_epochs_is_said_with_the_other_commands(answer, monkeypat
     def begin(run, *args):
         raise cli.UserError("enough")
 
-    monkeypatch.setattr(report, "follow", begin)
+    monkeypatch.setattr(output, "follow", begin)
     monkeypatch.setattr(BoardLearner, "ready", lambda learner, opened=True: None)
     monkeypatch.setattr(stream, "connected", lambda args, config, data, work: work(
         BoardLearner(config, data, lambda: None), cli.Interrupt()))  # fmt: skip
@@ -143,11 +143,11 @@ class Pretended:
     ],
 )
 def test_before_a_run_on_a_board_its_time_is_said(capsys, monkeypatch, run, expected):
-    monkeypatch.setattr(report, "board_seconds", lambda config, learning: 0.136 if learning else 0.04)
-    report.announce(run, "the board at x", "", board=True)
+    monkeypatch.setattr(output, "board_seconds", lambda config, learning: 0.136 if learning else 0.04)
+    output.announce(run, "the board at x", "", board=True)
     told = capsys.readouterr().err
-    assert told.endswith(f"; expect {report.duration(expected)} on an RP2040\n")
-    report.announce(run, "the board at x", "", board=False)
+    assert told.endswith(f"; expect {output.duration(expected)} on an RP2040\n")
+    output.announce(run, "the board at x", "", board=False)
     assert "expect" not in capsys.readouterr().err
 
 
@@ -161,17 +161,17 @@ def counted() -> dict[tuple[str, str], int]:
 @pytest.mark.parametrize("graph, rule", NETWORKS)
 def test_the_time_that_a_board_takes_is_what_was_counted(monkeypatch, graph, rule):
     """An image of every network, from its first byte to its RESULT."""
-    monkeypatch.setattr(report, "EMULATED", 1.0)
+    monkeypatch.setattr(output, "EMULATED", 1.0)
     config = configure(load(), None, 1, 1, pixel_bits=4, graph=graph, rule=rule)
-    found = report.board_seconds(config, True)
+    found = output.board_seconds(config, True)
     assert found == pytest.approx(counted()[graph, rule] / 125e6, rel=0.1)
-    assert 0.3 * found < report.board_seconds(config, False) < found
+    assert 0.3 * found < output.board_seconds(config, False) < found
     narrow = configure(load(), None, 1, 1, rows=14, pixel_bits=8, graph=graph, rule=rule)
-    assert report.board_seconds(narrow, True) < found, "half the work, and as many bytes"
+    assert output.board_seconds(narrow, True) < found, "half the work, and as many bytes"
 
 
 def test_nothing_is_expected_of_a_run_that_is_complete(capsys):
-    report.announce(Pretended(50, 100, 2), "the board at x", "", board=True)
+    output.announce(Pretended(50, 100, 2), "the board at x", "", board=True)
     assert capsys.readouterr().err.endswith("; r; complete\n")
 
 
@@ -179,14 +179,14 @@ def test_nothing_is_expected_of_a_run_that_is_complete(capsys):
     "seconds, said", [(0.2, "0 s"), (99, "99 s"), (100, "2 min"), (1442, "24 min"), (5990, "100 min"), (8160, "2.3 h")]
 )
 def test_durations_are_for_people(seconds, said):
-    assert report.duration(seconds) == said
+    assert output.duration(seconds) == said
 
 
 # --- progress
 
 
 def test_off_a_terminal_progress_is_plain_lines(answer, monkeypatch):
-    monkeypatch.setattr(report, "EVERY", 0.0)
+    monkeypatch.setattr(output, "EVERY", 0.0)
     monkeypatch.setitem(simulate.CHUNK, "llvm", 4)
     code, _, err = answer(simulate.main, *SMALL, "--epochs", 2)
     lines = err.splitlines()
@@ -201,26 +201,26 @@ def test_off_a_terminal_progress_is_plain_lines(answer, monkeypatch):
 
 
 def test_off_a_terminal_something_is_said_every_ten_seconds_at_least():
-    assert report.EVERY <= 10
+    assert output.EVERY <= 10
 
 
 def test_time_left_counts_training_and_testing_to_the_end_of_the_run(monkeypatch):
     clock = iter(range(0, 1000, 10))  # seconds
-    monkeypatch.setattr(report.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(output.time, "monotonic", lambda: next(clock))
     said: list[str] = []
-    monkeypatch.setattr(report, "say", said.append)
-    monkeypatch.setattr(report, "EVERY", 10)
-    monkeypatch.setattr(report, "TEST_SHARE", 0.3)
+    monkeypatch.setattr(output, "say", said.append)
+    monkeypatch.setattr(output, "EVERY", 10)
+    monkeypatch.setattr(output, "TEST_SHARE", 0.3)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    meter = report.Meter()
+    meter = output.Meter()
     for image in (10, 20, 30):
         meter.tell(Progress(1, 2, image, 40, 5, 100))
     meter.tell(Progress(1, 2, 40, 40, 5, 100, 50, 25))
     assert said == [
         "epoch 1/2  right 0.500  image 10/40",
-        f"epoch 1/2  right 0.250  image 20/40  1.0/s  {report.duration(20 + 40 + 0.3 * 200)} left",
-        f"epoch 1/2  right 0.167  image 30/40  1.0/s  {report.duration(10 + 40 + 0.3 * 200)} left",
-        f"epoch 1/2  testing 50/100  right 0.500  5.0/s  {report.duration(40 + 0.2 * 150)} left",
+        f"epoch 1/2  right 0.250  image 20/40  1.0/s  {output.duration(20 + 40 + 0.3 * 200)} left",
+        f"epoch 1/2  right 0.167  image 30/40  1.0/s  {output.duration(10 + 40 + 0.3 * 200)} left",
+        f"epoch 1/2  testing 50/100  right 0.500  5.0/s  {output.duration(40 + 0.2 * 150)} left",
     ]
 
 
@@ -229,8 +229,8 @@ def test_on_a_terminal_of_80_columns_the_bar_shows_the_running_accuracy(tmp_path
     code = (
         "import sys, fcntl, termios, struct\n"
         "fcntl.ioctl(2, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))\n"
-        "from host import simulate\nfrom host.base import cli\nfrom host.runs import report\n"
-        "report.REDRAW = 1e-6\nsimulate.CHUNK['llvm'] = 4\ncli.run(simulate.main)\n"
+        "from host import simulate\nfrom host.base import cli\nfrom host.runs import output\n"
+        "output.REDRAW = 1e-6\nsimulate.CHUNK['llvm'] = 4\ncli.run(simulate.main)\n"
     )
     master, slave = pty.openpty()
     argv = [sys.executable, "-c", code, *map(str, SMALL), "--epochs", "2", "--run-dir", "r"]
@@ -274,14 +274,14 @@ def _read(terminal: io.FileIO) -> bytes:
 
 def test_the_longest_text_leaves_room_for_a_bar_in_80_columns(monkeypatch):
     monkeypatch.setattr(tqdm, "display", lambda *args: None)
-    meter = report.Meter(lambda: "  resent 12")
+    meter = output.Meter(lambda: "  resent 12")
     meter.spent, meter.done = {"training": 10_000.0, "testing": 10.0}, {"training": 70_000, "testing": 10}
     assert len(meter.text(Progress(10, 10, 59_900, 60_000, 51_000, 10_000))) < 78
     assert len(meter.text(Progress(10, 10, 60_000, 60_000, 51_000, 10_000, 9_900, 8_000))) < 78
 
 
 def test_text_on_top_of_the_bar_goes_to_stderr(capsys):
-    report.say("something")
+    output.say("something")
     assert capsys.readouterr() == ("", "something\n")
 
 
@@ -292,5 +292,5 @@ def test_a_terminal_of_unknown_size_gets_lines(rows, cols, drawn, monkeypatch):
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
     with open(slave, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
-        assert report.drawable() == drawn
+        assert output.drawable() == drawn
     os.close(master)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from host.base import cli
-from host.runs import report
+from host.runs import output
 from host.runs.run import Run
 from host.runs.seeds import Member
 
@@ -117,14 +117,14 @@ class Ensemble:
 
     def announce(self, run_dir: Path, note: str) -> None:
         """The lines before the runs: what, where, and a note why there are so many epochs."""
-        report.say(report.content(self.config))
+        output.say(output.content(self.config))
         sizes = ", ".join(str(len(group)) for group in self.waiting[: self.workers])
         parts = [f"llvm, {len(self.members)} seeds", f"lanes: {sizes}" if sizes else "complete", str(run_dir)]
         if 0 < self.steps < self.total:
             parts.append(f"going on at step {self.steps} of {self.total}")
-        report.say("; ".join(parts))
+        output.say("; ".join(parts))
         if note:
-            report.say(note)
+            output.say(note)
 
     def follow(self, command: Sequence[str], again: str, status: cli.Interrupt) -> None:
         """Train all to their end, with their progress and a line per epoch; on the first signal have all saved.
@@ -133,7 +133,7 @@ class Ensemble:
         start or end well, after all others have saved; KeyboardInterrupt.
         """
         try:
-            with report.Gauge() as gauge:
+            with output.Gauge() as gauge:
                 self._work(command, gauge, status)
         except (KeyboardInterrupt, cli.UserError, OSError) as error:
             for group in self.groups:
@@ -141,13 +141,13 @@ class Ensemble:
             troubles = [str(error), *(group.trouble(stopped=True) for group in self.groups)]
             if trouble := next(filter(None, troubles), ""):
                 raise cli.UserError(f"{trouble}; all goes on from the last save with: {again}") from error
-            report.say(f"saved {len(self.members)} runs; go on with: {again}")
+            output.say(f"saved {len(self.members)} runs; go on with: {again}")
             raise
         finally:
             for group in self.groups:
                 group.process.kill()  # if it is still there: a second signal has come
 
-    def _work(self, command: Sequence[str], gauge: report.Gauge, status: cli.Interrupt) -> None:
+    def _work(self, command: Sequence[str], gauge: output.Gauge, status: cli.Interrupt) -> None:
         reports: queue.Queue[Said] = queue.Queue()
         while self.waiting or self.active:
             while self.waiting and self.active < self.workers:
@@ -188,7 +188,7 @@ class Ensemble:
         clock, steps = self.begun or (0, 0)
         speed = (self.steps - steps) / max(time.monotonic() - clock, 1e-9)
         right = f"right {correct / images:.3f}  " if images else ""
-        left = f"  {report.duration((self.total - self.steps) / speed)} left" if speed else ""
+        left = f"  {output.duration((self.total - self.steps) / speed)} left" if speed else ""
         return f"epoch {epoch}/{self.config.epochs}  {right}image {self.steps}/{self.total}  {speed:.0f}/s{left}"
 
     def _tell_epochs(self) -> None:
@@ -197,7 +197,7 @@ class Ensemble:
             epochs = [member.epochs[self.told] for member in self.members]
             train, test = ([epoch[f"{which}_accuracy"] for epoch in epochs] for which in ("train", "test"))
             self.told += 1
-            report.say(
+            output.say(
                 f"epoch {self.told:>3}  train {statistics.mean(train):.4f}  test {statistics.mean(test):.4f}"
                 f" ({min(test):.4f} to {max(test):.4f})  {self.speed(epochs):>8.1f} images/s"
             )
@@ -209,7 +209,7 @@ class Ensemble:
 
     def result(self) -> dict[str, Any]:
         """The result of runs that have all come to their end."""
-        runs = [report.result(member.config, member.epochs, member.path) for member in self.members]
+        runs = [output.result(member.config, member.epochs, member.path) for member in self.members]
         accuracies = [run["test_accuracy"] for run in runs]
         return {
             "runs": runs,
