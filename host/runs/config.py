@@ -15,6 +15,7 @@ from fixedpoint.diagonal import MAX_UNITS
 from fixedpoint.network import INIT_FIELDS, MAX_COOL, MAX_GAIN, MAX_ROWS, MAX_SCALE, RATE_SHIFTS
 from host.base.cli import UserError, within
 from host.data.dataset import Dataset
+from host.runs.disturbance import Unreadable, canonical
 from host.runs.order import shuffled
 from host.runs.presets import PRESETS, q12, recipe
 
@@ -59,6 +60,7 @@ OPTIONS = {
     "pixel_bits": "--pixel-bits",
     "arithmetic": "--engine",
     "data": "--data",
+    "disturb": "--disturb",
 }
 
 
@@ -97,6 +99,7 @@ class Config:
     wiring_seed: int = 0
     cool: int = 0
     rate_v: str = "0"
+    disturb: str = ""  # what is done to the network's signals, as host.runs.disturbance writes it
 
     @property
     def total(self) -> int:
@@ -167,6 +170,8 @@ class Config:
             raise Unfit("rate cannot be right") from error
         if (config.graph == "diagonal") != (config.units > 0):
             raise Unfit("units cannot be right")
+        if config.disturb and config.arithmetic != "fixed":
+            raise Unfit("disturb cannot be right")
         return config
 
     def misfit(self, images: np.ndarray, labels: np.ndarray) -> str | None:
@@ -242,6 +247,14 @@ def _fit_bounds(value: Any) -> bool:
     )
 
 
+def _fit_disturb(value: Any) -> bool:
+    """Whether this is a disturbance as canonical() has it: equal ones are equal texts."""
+    try:
+        return isinstance(value, str) and len(value) < 1000 and canonical(value) == value
+    except Unreadable:
+        return False
+
+
 _DECIMAL = _text(r"\d{1,9}(\.\d{1,9})?")
 FITS: dict[str, Callable[[Any], bool]] = {
     "preset": _one_of(PRESETS),
@@ -270,6 +283,7 @@ FITS: dict[str, Callable[[Any], bool]] = {
     "wiring_seed": _whole(0, MAX_SEED),
     "cool": _whole(0, MAX_COOL),
     "rate_v": _DECIMAL,
+    "disturb": _fit_disturb,
 }
 
 
@@ -304,6 +318,7 @@ def configure(
     units: int | None = None,
     share: int | None = None,
     wiring_seed: int | None = None,
+    disturb: str = "",
 ) -> Config:
     """The configuration of a run on this data. Raises UserError for what the data or the engine do not allow.
 
@@ -336,6 +351,12 @@ def configure(
         raise UserError(f"--pixel-bits {pixel_bits}: choose one of {', '.join(map(str, PIXEL_BITS))}")
     if arithmetic not in ARITHMETICS:
         raise UserError(f"there is no arithmetic {arithmetic}; it is one of {', '.join(ARITHMETICS)}")
+    try:
+        disturb = canonical(disturb)
+    except Unreadable as error:
+        raise UserError(f"--disturb: {error}") from error
+    if disturb and arithmetic != "fixed":
+        raise UserError("--disturb is done to integers; leave it out, or choose another --engine than float")
     diagonal, small_world = graph == "diagonal", graph == "small-world"
     if diagonal:
         units = within("--units", units or chosen.units or PRESETS["diagonal"].units, 1, MAX_UNITS)
@@ -357,5 +378,6 @@ def configure(
         data=data.digest,
         pixel_bits=pixel_bits,
         arithmetic=arithmetic,
+        disturb=disturb,
         **parts,
     )
