@@ -3,36 +3,41 @@
 import contextlib
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from multiprocessing import resource_tracker
 from typing import Any
 
 from joblib import Parallel, delayed
+from joblib.externals.loky.backend import resource_tracker as loky_tracker
 
 from host.base import cli
 from host.base.cli import UserError
 from host.engine.lanes import cores
 from host.studies.directory import Turn
-from host.studies.work import Ended, Job, deafen, work
+from host.studies.work import Ended, Job, work
 
 DASK, LOKY = "dask", "loky"
 CONNECT = 20  # seconds for a scheduler to answer
 
 
 class Pool:
-    """Workers on a joblib backend; a context. workers: how many teams are trained at a time."""
+    """Workers on a joblib backend; a context. workers: how many teams are trained at a time.
+
+    It is made, and its threads are begun, where signals do not get: cli.shielded().
+    """
 
     def __init__(self, backend: str, workers: int | None, scheduler: str | None):
         """Raises UserError if there is no such backend, or no scheduler at this address."""
         self.stack = contextlib.ExitStack()
         warnings.filterwarnings("ignore", "A worker stopped while some jobs", UserWarning)  # another takes its place
         self.options: dict[str, Any] = {"backend": backend}
+        for tracker in (resource_tracker, loky_tracker):  # else its start would take the shield away, in some versions
+            tracker.ensure_running()
         self.workers = workers or cores()
         if backend == DASK:
             client = self._cluster(scheduler)
             if workers is None or scheduler is not None:
                 self.workers = min(workers or 2**31, sum(client.ncores().values()))
             self.options["backend"] = cluster(client)
-        elif backend == LOKY:
-            self.options["initializer"] = deafen
         try:
             Parallel(n_jobs=2, **self.options)
         except (ValueError, TypeError) as error:
@@ -56,10 +61,11 @@ class Pool:
                     " it, or leave the option out for workers on this computer"
                 ) from error
             return client
-        local = LocalCluster(self.workers, threads_per_worker=1, dashboard_address=None, silence_logs=50)
-        client = self.stack.enter_context(Client(self.stack.enter_context(local), set_as_default=False))
-        client.register_plugin(deaf())
-        return client
+        try:
+            local = LocalCluster(self.workers, threads_per_worker=1, dashboard_address=None, silence_logs=50)
+        except (OSError, RuntimeError) as error:
+            raise UserError(f"Dask starts no workers here ({error}); leave --backend {DASK} out") from error
+        return self.stack.enter_context(Client(self.stack.enter_context(local), set_as_default=False))
 
     def __enter__(self) -> "Pool":
         return self
@@ -114,14 +120,3 @@ def cluster(client: Any) -> Any:
             return max(2, found)
 
     return Cluster(client=client)
-
-
-def deaf() -> Any:
-    """What makes Dask's workers on this computer deaf to its Ctrl-C."""
-    from distributed import WorkerPlugin
-
-    class Deaf(WorkerPlugin):  # type: ignore[misc]
-        def setup(self, worker: Any) -> None:
-            deafen()
-
-    return Deaf()

@@ -132,7 +132,8 @@ class Work:
 
         What has ended is in the results at once.
         """
-        threading.Thread(target=self._run, daemon=True).start()
+        with cli.shielded():
+            threading.Thread(target=self._run, daemon=True).start()
         try:
             with output.Gauge() as gauge:
                 self._listen(gauge, status)
@@ -201,6 +202,8 @@ class Work:
             except Exception as error:
                 lost = [job for team in self.under_way.values() for job in team]
                 self.under_way.clear()
+                if self.stopping:
+                    return
                 if not lost:
                     raise
                 if alone:

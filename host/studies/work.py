@@ -5,8 +5,6 @@ A team is the runs of one condition, side by side in lanes, each from where its 
 
 import contextlib
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,22 +43,12 @@ class Ended:
     error: str | None = None
 
 
-def deafen() -> None:
-    """Ctrl-C and the end of a terminal come to all its processes; of a study's, only the command itself heeds them."""
-    if threading.current_thread() is threading.main_thread():
-        for name in ("SIGINT", "SIGHUP"):
-            if number := getattr(signal, name, None):
-                signal.signal(number, signal.SIG_IGN)
-
-
 def work(team: Sequence[Job], source: str | None, turn: Turn) -> list[Ended]:
     """Train a team; if that fails each run alone, for one that cannot be trained is no other's end.
 
     source: of the data, None for the bundled digits. As soon as the turn is over, all runs are saved.
     """
     apart = os.getpid() != turn.process
-    if apart:
-        deafen()
     with cli.Interrupt() as status:
         ended = _train(team, source, _watch(turn, status, apart))
     if apart and os.getppid() != PARENT:
