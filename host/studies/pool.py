@@ -38,7 +38,7 @@ class Pool:
                 client = self._cluster(scheduler)
             if workers is None or scheduler is not None:
                 self.workers = min(workers or 2**31, sum(client.ncores().values()))
-            self.options["backend"] = cluster(client)
+            self.options["backend"] = dask_backend()(client=client)
         try:
             Parallel(n_jobs=2, **self.options)
         except (ValueError, TypeError) as error:
@@ -92,7 +92,7 @@ class Pool:
         yield from parallel(delayed(work)(team, source, turn) for team in teams)
 
 
-def cluster(client: Any) -> Any:
+def dask_backend() -> type[Any]:
     """joblib's backend for Dask, but for two things.
 
     It would wait for ever for a team that Dask gives up because its worker died again and again; and a cluster with
@@ -120,4 +120,4 @@ def cluster(client: Any) -> Any:
             found: int = super().effective_n_jobs(n_jobs)
             return max(2, found)
 
-    return Cluster(client=client)
+    return Cluster
