@@ -1,10 +1,13 @@
-"""host.runs.display and the Gauge on it: what a terminal shows, of whatever size and kind, and what is left in the end."""
+"""host.runs.display and the Gauge on it: what a terminal of any size and kind shows, and what is left in the end."""
 
+import fcntl
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,6 +120,14 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines(opened, monkeypatch, 
         assert drawable() == drawn
         gauge(opens=-output.EVERY).__exit__()
         assert terminal.shown() == ([] if drawn else ["image 50/100"])
+
+
+@pytest.mark.parametrize("columns, lines, drawn", [(80, 24, True), (0, 0, False)])
+def test_a_terminal_of_unknown_size_gets_lines(opened, columns, lines, drawn):
+    """A serial console says 0 x 0, where a bar would never be seen."""
+    with opened(80) as terminal:
+        fcntl.ioctl(terminal.slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        assert drawable() == drawn
 
 
 def test_it_is_drawn_five_times_a_second_at_most(opened, monkeypatch):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_run import CONFIG, DATA, refused
+from small_run import CONFIG, DATA, FILES, refused
 
 from host import simulate
 from host.base import cli
@@ -53,7 +53,7 @@ def contents(path: Path) -> tuple[object, ...]:
     assert lines == saved.epochs
     about = {**vars(saved), "params": saved.params.tobytes(), "seconds": 0, "epochs": untimed(saved.epochs)}
     config = json.loads((path / "config.json").read_text())
-    assert sorted(file.name for file in path.iterdir()) == ["checkpoint.npz", "config.json", "epochs.jsonl"]
+    assert sorted(file.name for file in path.iterdir()) == FILES
     return about, config
 
 
