@@ -15,10 +15,12 @@ SIGNALS = {
     "y": "outputs of the cells, and what their listeners hear",
     "message": "lam = m d as it travels to the sources",
     "incoming": "m, the sum of the messages that arrive at a cell",
-    "self": "self traces: filtered inputs eL, eT and eta; of a diagonal network its traces e and eta",
-    "cross": "cross traces, as they are kept and as they are read",
+    "state": "the filtered inputs of the forward sweep, which are all the state there is",
+    "self": "self traces of the learning sweep: filtered inputs eL, eT, and eta; of a diagonal network e and eta",
+    "cross": "cross traces: bits, noise and leak as they are kept, gains as they are read",
     "gradient": "the gradient, before the learning rate",
-    "weight": "weights as operands",
+    "coefficient": "c of the leaky integrators: how fast a cell forgets",
+    "weight": "wL, wT and b as operands; of a diagonal network W and V",
     "master": "the parameters themselves",
     "update": "the step that is subtracted from them",
 }
@@ -32,14 +34,14 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True)
 class Clause:
-    """What is done to one signal, in this order: gain and mismatch, noise, leak; then bits, and what is stuck.
+    """What is done to one signal, in this order: leak; gains, scatter, noise, what is constant of a cell; bits, limit.
 
     bits: fraction bits that are kept; block: bits, the sign included, of a word in block floating point. limit: the
-    signal is kept within +-2**limit. noise: standard deviation, of messages relative to the RMS of delta, else in units
-    of the signal. scatter: of a factor that is drawn anew each time. positive, negative: gain by the signal's sign.
-    leak: part of a kept value that is lost at every step. mismatch, offset: standard deviation, over the cells, of a
-    constant factor's deviation from 1, and of a constant that is added. stuck: share of the cells whose signal is
-    `value` always.
+    signal is kept in -2**limit to 2**limit less an LSB. noise: standard deviation, of messages relative to the RMS of
+    delta, else in units of the signal. scatter: of a factor that is drawn anew each time. positive, negative: gain by
+    the signal's sign. leak: part of a kept value that is lost at every step. mismatch, offset: standard deviation, over
+    the cells, of a constant factor's deviation from 1, and of a constant that is added. stuck: share of the cells whose
+    signal is `value` always.
     """
 
     signal: str
@@ -59,29 +61,35 @@ class Clause:
     stuck: float = 0.0
     value: float = 0.0
 
+    @property
+    def given(self) -> dict[str, object]:
+        """What is not as usual."""
+        values = {x.name: (getattr(self, x.name), x.default) for x in fields(self)[1:]}
+        return {name: value for name, (value, usual) in values.items() if value != usual}
+
     def __str__(self) -> str:
         """As it is written, in one way only."""
-        given = [(x.name, getattr(self, x.name), x.default) for x in fields(self)[1:]]
-        return " ".join([self.signal, *(f"{name}={_shown(value)}" for name, value, usual in given if value != usual)])
+        return " ".join([self.signal, *(f"{name}={_shown(value)}" for name, value in self.given.items())])
 
 
 # Lowest and highest value of each number.
 RANGES: dict[str, tuple[float, float]] = {
     "bits": (0, 29),
-    "block": (2, 24),
+    "block": (2, 31),
     "limit": (-12, 12),
     "gain": (0, 1.999),
     "positive": (0, 1.999),
     "negative": (0, 1.999),
     "noise": (0, 8),
-    "scatter": (0, 1),
+    "scatter": (0, 0.5),
     "leak": (0, 1),
-    "mismatch": (0, 1),
-    "offset": (0, 1),
+    "mismatch": (0, 0.5),
+    "offset": (0, 0.5),
     "stuck": (0, 1),
     "value": (-1, 1),
 }
 WORDS = {"rounding": ROUNDINGS, "overflow": OVERFLOWS}
+HOW = {*WORDS, "value"}  # what says how, and does nothing by itself
 
 
 def _shown(value: object) -> str:
@@ -104,8 +112,12 @@ def parse(text: str) -> tuple[Clause, ...]:
             if name in values:
                 raise Unreadable(f"{signal}: {name} is there twice")
             values[name] = _value(signal, name, value)
-        found[signal] = Clause(signal, **values)  # type: ignore[arg-type]
-    return tuple(found[signal] for signal in SIGNALS if signal in found)
+        if not values.keys() - HOW:
+            raise Unreadable(f"{signal}: say what is done to it, as in {signal} bits=6")
+        found[signal] = clause = Clause(signal, **values)  # type: ignore[arg-type]
+        if clause.bits is not None and clause.limit is not None and clause.bits + clause.limit < 0:
+            raise Unreadable(f"{signal}: no bit is left of bits={clause.bits} limit={clause.limit}; choose more bits")
+    return tuple(found[signal] for signal in SIGNALS if signal in found and found[signal].given.keys() - HOW)
 
 
 def _value(signal: str, name: str, text: str) -> object:
@@ -122,7 +134,7 @@ def _value(signal: str, name: str, text: str) -> object:
         raise Unreadable(f"{signal}: {name}={text[:40]} is no {'whole number' if whole else 'decimal number'}")
     if not low <= float(text) <= high:
         raise Unreadable(f"{signal}: {name}={text}; choose {low:g} to {high:g}")
-    return int(text) if whole else float(text)
+    return int(text) if whole else float(text) + 0.0  # no -0.0
 
 
 def canonical(text: str) -> str:
