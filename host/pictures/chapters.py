@@ -10,12 +10,14 @@ from typing import Any
 from host.base.cli import UserError, held
 from host.data.dataset import load
 from host.engine.learners import executor
-from host.pictures import digits, maps, markup, ranges
+from host.pictures import digits, maps, markup, ranges, studies
 from host.pictures.curves import learning_curves
 from host.pictures.naming import GRAPHS, RULES, names, plural
-from host.pictures.sources import Found, Source
+from host.pictures.sources import Found, Source, Study
 from host.pictures.style import Picture
+from host.pictures.survival import LIMIT, survivors
 from host.pictures.way import way
+from host.runs.output import board_seconds
 
 CLOSE = 6  # groups of runs of which one is looked at closely
 MNIST = "0c5b7ef8cac084d8"  # digest of all of it
@@ -61,20 +63,23 @@ def chapters(found: Found, data: str | None, figures: Path | None) -> Iterator[s
             yield markup.note(f"Of {len(groups)} configurations the first {CLOSE} are looked at closely.")
         for group, label in list(zip(groups, labels, strict=True))[:CLOSE]:
             yield from _closely(group, label if len(groups) > 1 else "", shelf, data)
+    for study in found.studies:
+        yield _study(study, shelf)
 
 
 def _learning(groups: Sequence[Sequence[Source]], shelf: Shelf, data: str | None) -> str:
     """Curves and results of all runs."""
     runs = [run for group in groups for run in group]
     labels = names([group[0].config for group in groups])
-    pieces = ["<section><h2>What was learned</h2>"]
-    if len(groups) == 1:
-        pieces.append(markup.facts(_facts(groups[0])))
+    pieces = ["<section><h2>What was learned</h2><div class='cards'>"]
     if any(run.epochs for run in runs):
-        picture = learning_curves(groups, all(_of_mnist(group[0], data) for group in groups))
-        pieces.append(f"<div class='cards'>{shelf.card(picture)}{_table(groups, labels)}</div>")
+        pieces.append(shelf.card(learning_curves(groups, all(_of_mnist(group[0], data) for group in groups))))
     else:
         pieces.append(markup.note("No epoch has ended yet: there is no learning curve so far."))
+    pieces.append(_facts(groups[0]) if len(groups) == 1 else _overview(groups, labels))
+    pieces.append("</div>")
+    if len(runs) > 1:
+        pieces.append(_table(groups, labels))
     waiting = [run for run in runs if not run.complete]
     if waiting:
         steps = ", ".join(
@@ -85,33 +90,52 @@ def _learning(groups: Sequence[Sequence[Source]], shelf: Shelf, data: str | None
     return "".join(pieces) + "</section>"
 
 
-def _facts(group: Sequence[Source]) -> list[tuple[str, str]]:
+def _facts(group: Sequence[Source]) -> str:
     """What a group of runs is and has come to."""
     config, latest = group[0].config, [run.accuracies[-1] for run in group if run.epochs]
     found: list[tuple[str, str]] = []
     if latest:
-        name = "test accuracy, mean over seeds" if len(group) > 1 else "test accuracy"
-        found.append((name, f"{statistics.mean(latest):.4f}"))
+        mean = "test accuracy, mean over seeds" if len(group) > 1 else "test accuracy"
+        found.append((mean, f"{statistics.mean(latest):.4f}"))
     if len(latest) > 1:
         found.append(("sample standard deviation", f"{statistics.stdev(latest):.4f}"))
         found.append(("range", f"{min(latest):.3f} to {max(latest):.3f}"))
     size = f"{config.units} units" if config.graph == "diagonal" else f"{config.rows} x {config.cols} cells"
     found += [
-        ("graph, " + size, GRAPHS[config.graph]),
+        (f"graph, {size}", GRAPHS[config.graph]),
         ("rule", "SnAP-1 = exact" if config.graph == "diagonal" else RULES[config.rule]),
         ("preset", config.preset),
-        ("training images, epochs", f"{config.images:,} x {config.epochs}"),
+        ("training images x epochs", f"{config.images:,} x {config.epochs}"),
+        ("test images", f"{config.test_images:,}"),
         ("seeds" if len(group) > 1 else "seed", ", ".join(str(run.config.seed) for run in group)),
+        ("an image on an RP2040, modelled, link included", f"{1000 * board_seconds(config, True):.0f} ms"),
     ]
     if len(group) == 1 and group[0].epochs:
         found.append(("digest", group[0].epochs[-1]["digest"]))
     if config.disturb:
         found.append(("disturbed", config.disturb))
-    return found
+    return f"<figure><h3>In numbers</h3>{markup.facts(found)}</figure>"
+
+
+def _overview(groups: Sequence[Sequence[Source]], labels: Sequence[str]) -> str:
+    """A line for each group of runs."""
+    rows = []
+    for label, group in zip(labels, groups, strict=True):
+        latest = [run.accuracies[-1] for run in group if run.epochs]
+        spread = f"{statistics.stdev(latest):.3f}" if len(latest) > 1 else "-"
+        span = f"{min(latest):.3f} to {max(latest):.3f}" if latest else "-"
+        mean = f"{statistics.mean(latest):.3f}" if latest else "-"
+        rows.append((label, len(group), mean, spread, span, f"{1000 * board_seconds(group[0].config, True):.0f} ms"))
+    head = ("network", "seeds", "mean", "sd", "range", "RP2040")
+    caption = "Test accuracy: mean, sample standard deviation and range over seeds; and what a training image takes an"
+    return (
+        f"<figure><h3>In numbers</h3>{markup.table(head, rows)}<figcaption>{caption} RP2040, modelled, link included."
+        "</figcaption></figure>"
+    )
 
 
 def _table(groups: Sequence[Sequence[Source]], labels: Sequence[str]) -> str:
-    """A line for each run."""
+    """A line for each run, folded."""
     rows = [
         (
             label,
@@ -126,7 +150,10 @@ def _table(groups: Sequence[Sequence[Source]], labels: Sequence[str]) -> str:
     ]
     head = ("network", "seed", "epochs", "test accuracy", "training accuracy", "digest")
     caption = "Training accuracy: of the last epoch, each image before its own step."
-    return f"<figure><h3>Runs</h3>{markup.table(head, rows)}<figcaption>{caption}</figcaption></figure>"
+    return (
+        f"<details><summary>All {len(rows)} runs</summary>{markup.table(head, rows)}<p class='soft'>{caption}</p>"
+        "</details>"
+    )
 
 
 def _of_mnist(run: Source, elsewhere: str | None) -> bool:
@@ -176,7 +203,7 @@ def _figures(run: Source, params: Any, shelf: Shelf, of: str, elsewhere: str | N
         moving = way(network, config, data, readings.misread())
         if moving:
             what = "sequence" if data.channels else "digit"
-            yield f"<figure class='wide'><h3>One {what}’s way</h3>{moving}<figcaption>{WAY}</figcaption></figure>"
+            yield f"<figure class='wide way-of'><h3>One {what}’s way</h3>{moving}</figure>"
         else:
             yield markup.note("The network has too many cells and steps for an animation in a page.")
         pictures.append(digits.confusion(readings, data.test_labels, data.classes))
@@ -193,12 +220,94 @@ def _figures(run: Source, params: Any, shelf: Shelf, of: str, elsewhere: str | N
     yield "<div class='cards'>" + "".join(shelf.card(picture, of) for picture in pictures if picture) + "</div>"
 
 
-WAY = (
-    "First the image comes in, a row at each step, and every cell shows its output. Then the error, softmax minus"
-    " truth, enters at the readouts, and its messages are shown cell by cell in the order in which they are computed;"
-    " the stripes within a cell are its messages at all steps."
-)
-
-
 def _counters(link: dict[str, Any]) -> list[tuple[str, str]]:
     return [(name, form.format(link[key])) for key, (name, form) in LINK.items() if link.get(key) is not None]
+
+
+def _study(study: Study, shelf: Shelf) -> str:
+    """A study: its pictures, what survives, and all its conditions."""
+    about, results = study.about, study.results
+    ended, failed, waiting = (study.runs(status) for status in ("complete", "failed", "waiting"))
+    quick = " (--quick)" if about.get("quick") else ""
+    pieces = [
+        f"<section><h2>Study: {escape(study.name)}</h2><p>{escape(str(about.get('about', '')))}</p>",
+        markup.facts(
+            [
+                ("training images x epochs" + quick, f"{about['images']:,} x {about['epochs']}"),
+                ("test images", f"{about['test_images']:,}"),
+                ("seeds", str(len(about["seeds"]))),
+                ("conditions", str(len(results))),
+                ("runs complete", f"{ended:,} of {ended + failed + waiting:,}"),
+            ]
+        ),
+    ]
+    if waiting:
+        pieces.append(markup.note(f"{plural(waiting, 'run')} still to come: the figures show what there is so far."))
+    if failed:
+        pieces.append(markup.note(f"{plural(failed, 'run')} failed; failures.jsonl in {study.path.name} says why."))
+    pieces.append(f"<div class='cards'>{''.join(map(shelf.card, studies.figures(study)))}</div>")
+    return "".join([*pieces, _survives(study), _conditions(study)]) + "</section>"
+
+
+def _survives(study: Study) -> str:
+    """What survives, as a table."""
+    found = survivors(study.results)
+    if not found:
+        return ""
+    rows = []
+    for x in found:
+        beyond = "" if x.last or x.level is None else f", not {x.fails_at:g}"
+        tried = "none" if x.level is None else f"{x.level:g}{beyond}"
+        rows.append(
+            (
+                x.figure,
+                x.series,
+                f"{'fewest' if x.kind == 'fewest' else 'largest'}: {x.x}",
+                tried,
+                _signed(x.drop),
+                _span(x.drop_low, x.drop_high),
+                "none" if x.sure_level is None else f"{x.sure_level:g}",
+                x.n,
+            )
+        )
+    head = ("figure", "series", "what", "survives", "drop", "95 %", "surely", "seeds")
+    return (
+        f"<h3>What survives</h3><p class='soft'>The harshest level up to which the mean accuracy falls by less than"
+        f" {LIMIT:g} against the undisturbed network; its drop, paired by seed, with the 95 % confidence interval; and"
+        f" the harshest level up to which the interval’s upper end, too, is below {LIMIT:g}.</p>"
+        + markup.table(head, rows, texts=3)
+    )
+
+
+def _conditions(study: Study) -> str:
+    """Every condition, folded."""
+    rows = [
+        (
+            x["figure"],
+            x["series"],
+            f"{GRAPHS.get(x['graph'], x['graph'])}, {RULES.get(x['rule'], x['rule'])}",
+            x["preset"],
+            x["disturb"] or "-",
+            f"{x['level']:g}",
+            x["n"],
+            "-" if x["mean"] is None else f"{x['mean']:.4f}",
+            "-" if x["low"] is None else f"{x['low']:.4f} to {x['high']:.4f}",
+            _signed(x["drop"]),
+            _span(x["drop_low"], x["drop_high"]),
+        )
+        for x in study.results
+    ]
+    head = ("figure", "series", "network", "preset", "disturbance", "level", "n", "mean", "95 %", "drop", "95 %")
+    return (
+        f"<details><summary>All {len(rows)} conditions</summary>{markup.table(head, rows, texts=5)}"
+        "<p class='soft'>n: seeds. Mean test accuracy with its 95 % confidence interval (Student’s t); drop against the"
+        " undisturbed network, paired by seed.</p></details>"
+    )
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.4f}".replace("-", "−")
+
+
+def _span(low: float | None, high: float | None) -> str:
+    return "-" if low is None or high is None else f"{_signed(low)} to {_signed(high)}"

@@ -11,7 +11,7 @@ def card(picture: Picture) -> str:
     kind = " class='wide'" if len(picture.panels) > 1 else ""
     ink = " inked" if picture.inked else ""
     legend = f"<ul class='legend'>{''.join(map(key, picture.keys))}</ul>" if picture.keys else ""
-    least = round(min(300, 60 * min(panel.width for panel in picture.panels)))
+    least = 150 if min(panel.width for panel in picture.panels) < 3 else 420
     return (
         f"<figure{kind} id='{picture.name}'><h3>{escape(picture.title)}</h3>"
         f"<div class='panels{ink}' style='--least:{least}px'>{''.join(picture.svgs())}</div>{legend}"

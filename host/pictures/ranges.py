@@ -201,7 +201,7 @@ def formats(network: Any, images: np.ndarray, labels: np.ndarray) -> Picture:
         "Formats: what is measured, what is proven",
         f"The largest value of each signal in {len(some)} training steps under the checking mode (full bars), the bound"
         " that fixedpoint/README.md derives for it (red), and the 30 bits beside the sign that a small int of the chip"
-        f" has (dotted). Nearest to its bound is {tightest[0]}: {tightest[2] - tightest[3]:.1f} bits below.",
+        f" has (dotted). Nearest to its bound is {tightest[0]}: {max(0.0, tightest[2] - tightest[3]):.1f} bits below.",
         "Bits that signals take, measured and bound: "
         + "; ".join(f"{name} {measured:.1f} of {bound:.1f}" for name, _, bound, measured in signals),
         [Panel(draw, height=0.9 + 0.235 * len(signals))],

@@ -1,5 +1,6 @@
 """What pictures are made of: the directories of runs and studies, as they are found, finished or running."""
 
+import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -10,10 +11,11 @@ from host.base.cli import UserError
 from host.data.dataset import Dataset
 from host.runs.checkpoint import CHECKPOINT, Checkpoint
 from host.runs.config import Config, prepare
-from host.runs.directory import CONFIG, EPOCHS, RunDirectory
+from host.runs.directory import CONFIG, RunDirectory
 from host.runs.options import data_of
 
-STUDY, RESULTS, FAILURES, LINK = "study.json", "results.json", "failures.jsonl", "link.json"
+STUDY, RESULTS, TABLE, LINK = "study.json", "results.json", "results.csv", "link.json"
+SAME = ("figure", "series", "graph", "rule", "preset", "disturb")  # of a condition, in both tables of a study
 
 
 @dataclass
@@ -54,22 +56,25 @@ class Study:
     path: Path
     about: dict[str, Any]  # study.json
     results: list[dict[str, Any]]
-    failed: int
+    table: list[dict[str, str]]  # results.csv
 
     @property
     def name(self) -> str:
         """As host.study calls it."""
         return str(self.about.get("name", self.path.name))
 
-    @property
-    def runs(self) -> int:
-        """How many there are to be, a run for each condition and seed."""
-        return len(self.results) * len(self.about.get("seeds", ()))
+    def runs(self, status: str) -> int:
+        """How many of its runs are complete, failed or waiting; one that serves several conditions counts once."""
+        return len({line["run"] for line in self.table if line["status"] == status})
 
-    @property
-    def done(self) -> int:
-        """How many of them have a result."""
-        return sum(result["n"] for result in self.results)
+    def config(self, result: dict[str, Any]) -> Config | None:
+        """The configuration of a condition's runs, but for the seed; None if none has begun yet."""
+        for line in self.table:
+            if float(line["level"]) == result["level"] and all(line[key] == result[key] for key in SAME):
+                path = self.path / "runs" / line["run"]
+                if (path / CONFIG).is_file():
+                    return RunDirectory.stored(path)[0]
+        return None
 
 
 @dataclass
@@ -118,12 +123,12 @@ def _study(path: Path) -> Study:
     about = _json(path / STUDY)
     if not (path / RESULTS).is_file():
         raise UserError(f"{path} has no {RESULTS} yet; look again when its first run has ended")
-    failures = path / FAILURES
-    lines = failures.read_text().splitlines() if failures.exists() else []
-    failed = {json.loads(line)["run"] for line in lines if line.strip()}
-    ended = {place.parent.name for place in path.glob(f"runs/*/{EPOCHS}")}
-    results = _json(path / RESULTS)["results"]
-    return Study(path, about, results, len(failed - ended))
+    try:
+        with open(path / TABLE, newline="", encoding="utf-8") as file:
+            table = list(csv.DictReader(file))
+        return Study(path, about, _json(path / RESULTS)["results"], table)
+    except OSError as error:
+        raise UserError(f"cannot read {path / TABLE} ({error.strerror}); make that possible") from error
 
 
 def _json(path: Path) -> Any:

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from host.base.files import write_atomically
+from host.pictures.naming import raised
 
 # In light and in dark. Series are told apart by those who see no red or no green, too (after Okabe and Ito).
 COLOURS = {
@@ -188,8 +189,3 @@ def power(base: int) -> Callable[[float, Any], str]:
         return f"{base}{exponent}" if exponent == 1 else f"{base}{raised(exponent)}"
 
     return written
-
-
-def raised(number: int) -> str:
-    """A whole number as an exponent."""
-    return str(number).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))

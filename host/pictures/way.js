@@ -22,7 +22,7 @@
 
   function start(place) {
     const data = JSON.parse(place.querySelector("script").textContent);
-    const canvas = place.querySelector("canvas");
+    const canvas = place.querySelector(".stage canvas");
     const slider = place.querySelector("input[type=range]");
     const button = place.querySelector(".play");
     const told = place.querySelector("output");
@@ -90,12 +90,13 @@
       }
       const strips = each > 1 && w * unit >= 16 ? each : 1;
       fill(mixed(colours.grid, colours.paper, 0.6), x, y, w, h);
+      const inner = Math.min(0.12 * w, 3 / unit); // what parts a cell from the next
       for (let t = 0; t < strips; t++) {
         const value = strips > 1 || each === 1 ? digit.message[k * each + t] : strongest(k);
         if (!value) continue;
         const colour = mixed(colours.paper, value < 0 ? colours.violet : colours.green, Math.abs(value) / 127);
         if (strips > 1) {
-          const part = (w - 1 / unit) / strips;
+          const part = (w - inner) / strips;
           fill(colour, x + t * part, y, part + 1.3 / unit, h);
         } else fill(colour, x, y, w, h);
       }
@@ -122,10 +123,10 @@
         fill(mixed(colours.grid, pair[value < 0 ? 0 : 1], Math.sqrt(Math.abs(value))), x, y, w, h);
         const chosen = errors ? j === digit.index : j === digit.best[Math.min(frame, steps - 1)];
         pen.font = `${chosen ? "700 " : ""}${Math.min(12 / unit, 0.6 * w)}px system-ui, sans-serif`;
-        pen.fillStyle = mixed(colours.ink, colours.ink, 0);
+        pen.fillStyle = `rgb(${colours.ink.join()})`;
         pen.fillText(data.classes[j], x + w / 2, y + h + 14 / unit);
         if (chosen) {
-          pen.strokeStyle = mixed(colours.ink, colours.ink, 0);
+          pen.strokeStyle = `rgb(${colours.ink.join()})`;
           pen.lineWidth = 2 / unit;
           pen.strokeRect(x + 1 / unit, y + 1 / unit, w - 3 / unit, h - 3 / unit);
         }
@@ -133,7 +134,7 @@
     }
 
     function wires(pen, gap) {
-      pen.strokeStyle = mixed(colours.ink, colours.ink, 0);
+      pen.strokeStyle = `rgb(${colours.ink.join()})`;
       pen.globalAlpha = 0.4;
       pen.lineWidth = gap;
       pen.beginPath();
@@ -179,6 +180,20 @@
       button.setAttribute("aria-pressed", String(on));
     }
 
+    // The image itself, on the button that chooses it.
+    function thumbnails() {
+      place.querySelectorAll(".digits canvas").forEach((small, k) => {
+        const { pixels } = data.digits[k];
+        small.width = data.rows;
+        small.height = steps;
+        const pen = small.getContext("2d");
+        for (let at = 0; at < pixels.length; at++) {
+          pen.fillStyle = `rgba(${colours.ink.join()},${(pixels[at] & 255) / 255})`;
+          pen.fillRect(at % data.rows, Math.floor(at / data.rows), 1, 1);
+        }
+      });
+    }
+
     slider.max = last;
     slider.addEventListener("input", () => {
       play(false);
@@ -196,9 +211,11 @@
     if (lines) lines.addEventListener("change", draw);
     dark.addEventListener("change", () => {
       colours = palette();
+      thumbnails();
       draw();
     });
     new ResizeObserver(draw).observe(canvas.parentNode);
+    thumbnails();
     show(still.matches ? steps - 1 : 0);
     play(!still.matches);
   }

@@ -11,9 +11,15 @@ import numpy as np
 
 from host.data.dataset import Dataset
 from host.pictures.layout import Layout, layout
+from host.pictures.naming import raised
 from host.pictures.signals import Seen, message_bits, watch
 from host.runs.config import Config
 
+WORDS = (
+    "First the image comes in, a row at each step, and every cell shows its output. Then the error, softmax minus"
+    " truth, enters at the readouts, and its messages are shown cell by cell in the order in which they are computed;"
+    " the stripes within a cell are its messages at all steps."
+)
 CHOICE = 6  # images that can be chosen
 MOST = 1_500_000  # values in a page, a byte each
 LEVELS = 127
@@ -99,8 +105,9 @@ def block(about: dict[str, Any], where: Layout, span: tuple[int, int], digits: b
     what = "digit" if digits else "sequence"
     choices = "".join(
         f"<button type='button' aria-pressed='{'true' if k == 0 else 'false'}'"
-        f" aria-label='{what} {escape(digit['label'])}, read as {escape(digit['predicted'])}'>{escape(digit['label'])}"
-        f"{'' if digit['label'] == digit['predicted'] else ' <small>misread</small>'}</button>"
+        f" aria-label='{what} {escape(digit['label'])}, read as {escape(digit['predicted'])}'>"
+        f"<canvas></canvas>{escape(digit['label'])}"
+        f"{'' if digit['label'] == digit['predicted'] else ' → ' + escape(digit['predicted'])}</button>"
         for k, digit in enumerate(about["digits"])
     )
     lines = (
@@ -118,10 +125,10 @@ def block(about: dict[str, Any], where: Layout, span: tuple[int, int], digits: b
         f"<div class='stage'><canvas role='img' aria-label='{escape(alt)}'></canvas></div>"
         "<div class='controls'><button type='button' class='play'>Play</button>"
         "<input type='range' min='0' value='0' aria-label='step'></div>"
-        f"<p class='told'><output></output></p>{lines}"
+        f"<div class='beside'><p class='told'><output></output></p>{lines}"
         "<ul class='legend'>"
         "<li><i class='scale' style='--from:var(--blue);--to:var(--red)'></i>output y, −1 to 1</li>"
         "<li><i class='scale' style='--from:var(--violet);--to:var(--green)'></i>"
-        f"message, − and +, log scale from 2<sup>{span[0]}</sup> to 2<sup>{span[1]}</sup></li></ul>"
-        f"<script type='application/json'>{data}</script></div>"
+        f"message, − and +, on a log scale from 2{raised(span[0])} to 2{raised(span[1])}</li></ul>"
+        f"<p class='soft'>{WORDS}</p></div><script type='application/json'>{data}</script></div>"
     )
