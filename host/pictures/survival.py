@@ -2,7 +2,7 @@
 
 Along each line of a study's pictures, the levels are gone through from the mildest on, as long as the drop against the
 undisturbed network stays below LIMIT: the last one before it does not is what survives. That is so of the mean drop
-(the point estimate), and once more of the upper end of its 95 % confidence interval, which is surer. This needs no matplotlib.
+(the point estimate), and once more of the upper end of its 95 % confidence interval, which is surer. No matplotlib here.
 """
 
 import re
