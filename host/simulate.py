@@ -10,6 +10,7 @@ The result is on stdout, all else on stderr. Examples:
   python -m host.simulate --evaluate runs/full/checkpoint.npz --data DIR
   python -m host.simulate --engine float                     the same run in the float64 oracle
   python -m host.simulate --seeds 1-8                        eight runs, each as if alone, and their mean
+  python -m host.simulate --disturb 'message bits=8 rounding=floor; y noise=0.01'
 
 --seeds trains its runs side by side, in lanes of a processor's vectors. Each has a directory of its own, and goes on
 alone as well; they are runs/critical-1-1, runs/critical-2-1 ..., with --run-dir DIR DIR/seed-1, DIR/seed-2 ...; with
@@ -25,12 +26,18 @@ from host.engine.lanes import groups
 from host.engine.learners import FixedLearner, FloatLearner, LaneLearner, executor
 from host.runs import output
 from host.runs.config import Config
+from host.runs.disturbance import OVERFLOWS, RANGES, ROUNDINGS, SIGNALS
 from host.runs.ensemble import Ensemble
 from host.runs.options import EVALUATE, add_run_options, epochs_note, open_checkpoint, open_run, way_on
 from host.runs.run import Learner, Run
 from host.runs.seeds import numbers, open_members
 
 NAME = "host.simulate"
+DISTURB = (
+    "narrow or disturb signals, as 'signal key=value ...; signal ...': "
+    + "; ".join(f"{name} ({what})" for name, what in SIGNALS.items())
+    + f"; keys are {', '.join(RANGES)}, rounding ({', '.join(ROUNDINGS)}), overflow ({', '.join(OVERFLOWS)})"
+)
 # Images between two looks at Ctrl-C: some 20 to 200 ms.
 CHUNK = {"llvm": 200, "python": 5, "checked": 50, "float": 10}
 ONE = cli.Case("a single run", lambda args: args.seeds is None, "add --seeds, or leave it out")
@@ -42,7 +49,9 @@ def make_learner(config: Config, engine: str) -> Learner:
         return FloatLearner(config)
     with cli.held():
         if engine == "llvm":
-            return LaneLearner(config.network())
+            return LaneLearner.of(config)
+        if config.disturb:
+            raise cli.UserError(f"a disturbed network trains under --engine llvm only; leave --engine {engine} out")
         return FixedLearner(config.network(**executor(engine)))
 
 
@@ -123,6 +132,7 @@ def main() -> None:
         useless=(EVALUATE, ONE),
         help="with --seeds: how many processes, each training some of the runs (default: one per core)",
     )
+    parser.option("--disturb", metavar="TEXT", useless=(EVALUATE,), help=DISTURB)
     args = parser.parse_args()
     (evaluate if args.evaluate else train_several if args.seeds else train)(args)
 

@@ -123,9 +123,11 @@ def board_of(args: argparse.Namespace) -> str:
 
 
 def fixed_only(config: Config, what: Path) -> None:
-    """Raise UserError for a configuration of the float64 oracle."""
+    """Raise UserError for a configuration of the float64 oracle, or of a disturbed network."""
     if config.arithmetic == "float":
         raise cli.UserError(f"{what} is of the float64 oracle, and a board computes in integers; use host.simulate")
+    if config.disturb:
+        raise cli.UserError(f"{what} is of a disturbed network, which no board has; use host.simulate")
 
 
 def resent(learner: BoardLearner) -> str:

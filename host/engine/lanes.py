@@ -121,6 +121,9 @@ class Lanes:
     def _put(self, lane: int, lattice: Lattice) -> None:
         for name in self.passes.state:
             self.arrays[name][:, lane] = np.array(getattr(lattice, name), np.int32)
+        if self.passes.counter:
+            name, at = self.passes.counter
+            self.arrays[name][at, lane] = lattice.step
         if lane < self.count:
             self.steps[lane] = lattice.step
 

@@ -12,6 +12,7 @@ from fixedpoint.lattice import Lattice
 from host.base.heartbeat import heartbeat
 from host.engine import floating
 from host.engine.checked import checked_kernels
+from host.engine.disturbed import disturb
 from host.engine.floating import BOUNDS, RATES, dequantise, from_model, model_of, to_model
 from host.engine.lanes import COMPILING, Lanes, one_lattice
 from host.reference.training import evaluate, train
@@ -69,6 +70,11 @@ class LaneLearner:
 
     def __init__(self, lattice: Lattice):
         self.lanes, self.lane = Lanes([lattice]), 0
+
+    @classmethod
+    def of(cls, config: Config) -> "LaneLearner":
+        """Of a run: at its seeded start, disturbed as its configuration says."""
+        return cls(disturb(config.network(), config.disturb, config.seed))
 
     def set_rates(self, config: Config, step: int) -> None:
         self.lanes.set_rates(config.rates(step))

@@ -58,6 +58,7 @@ class Passes:
     classify: tuple[Call, ...]
     learn: tuple[Call, ...]
     derive: tuple[Call, ...]
+    counter: tuple[str, int] | None = None  # array and index where the kernels count training steps, if they do
 
     @cached_property
     def program(self) -> dialect.Program:
@@ -158,8 +159,11 @@ SNAP1, EXACT, DIAGONAL, DIAGONAL_ALONE = _cells("backward"), _cells("exact"), _u
 def passes_of(network: Network, alone: bool = False) -> Passes:
     """What an image goes through in this network.
 
-    alone: as Network has it, and a board. Side by side, networks do not pass over the same inputs.
+    alone: as Network has it, and a board. Side by side, networks do not pass over the same inputs. A network that was
+    given others has them in `passes` (host.engine.disturbed).
     """
+    if own := getattr(network, "passes", None):
+        return own  # type: ignore[no-any-return]
     if isinstance(network, Diagonal):
         return DIAGONAL_ALONE if alone else DIAGONAL
     return EXACT if isinstance(network, Lattice) and network.exact else SNAP1

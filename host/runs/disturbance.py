@@ -15,10 +15,12 @@ SIGNALS = {
     "y": "outputs of the cells, and what their listeners hear",
     "message": "lam = m d as it travels to the sources",
     "incoming": "m, the sum of the messages that arrive at a cell",
-    "self": "self traces: filtered inputs eL, eT and eta; of a diagonal network its traces e and eta",
-    "cross": "cross traces, as they are kept and as they are read",
+    "state": "the filtered inputs of the forward sweep, which are all the state there is",
+    "self": "self traces of the learning sweep: filtered inputs eL, eT, and eta; of a diagonal network e and eta",
+    "cross": "cross traces: bits, noise and leak as they are kept, gains as they are read",
     "gradient": "the gradient, before the learning rate",
-    "weight": "weights as operands",
+    "coefficient": "c of the leaky integrators: how fast a cell forgets",
+    "weight": "wL, wT and b as operands; of a diagonal network W and V",
     "master": "the parameters themselves",
     "update": "the step that is subtracted from them",
 }
@@ -32,7 +34,7 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True)
 class Clause:
-    """What is done to one signal, in this order: gain and mismatch, noise, leak; then bits, and what is stuck.
+    """What is done to one signal, in this order: leak; gains, scatter, noise, what is constant of a cell; limit, bits.
 
     bits: fraction bits that are kept; block: bits, the sign included, of a word in block floating point. limit: the
     signal is kept within +-2**limit. noise: standard deviation, of messages relative to the RMS of delta, else in units
@@ -59,25 +61,30 @@ class Clause:
     stuck: float = 0.0
     value: float = 0.0
 
+    @property
+    def given(self) -> dict[str, object]:
+        """What is not as usual."""
+        values = {x.name: (getattr(self, x.name), x.default) for x in fields(self)[1:]}
+        return {name: value for name, (value, usual) in values.items() if value != usual}
+
     def __str__(self) -> str:
         """As it is written, in one way only."""
-        given = [(x.name, getattr(self, x.name), x.default) for x in fields(self)[1:]]
-        return " ".join([self.signal, *(f"{name}={_shown(value)}" for name, value, usual in given if value != usual)])
+        return " ".join([self.signal, *(f"{name}={_shown(value)}" for name, value in self.given.items())])
 
 
 # Lowest and highest value of each number.
 RANGES: dict[str, tuple[float, float]] = {
     "bits": (0, 29),
-    "block": (2, 24),
+    "block": (2, 31),
     "limit": (-12, 12),
     "gain": (0, 1.999),
     "positive": (0, 1.999),
     "negative": (0, 1.999),
     "noise": (0, 8),
-    "scatter": (0, 1),
+    "scatter": (0, 0.5),
     "leak": (0, 1),
-    "mismatch": (0, 1),
-    "offset": (0, 1),
+    "mismatch": (0, 0.5),
+    "offset": (0, 0.5),
     "stuck": (0, 1),
     "value": (-1, 1),
 }

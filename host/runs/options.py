@@ -15,6 +15,7 @@ from host.data import dataset
 from host.runs.checkpoint import CHECKPOINT, Checkpoint, damaged
 from host.runs.config import OPTIONS, PIXEL_BITS, Config, configure, prepare
 from host.runs.directory import CONFIG, RunDirectory, other_data
+from host.runs.disturbance import Unreadable, canonical
 from host.runs.presets import PRESETS, q12
 
 EPOCHS = {"host.simulate": 10, "host.stream": 1}  # defaults
@@ -134,7 +135,17 @@ def wanted(args: argparse.Namespace, engine: str | None) -> dict[str, Any]:
         "seed": args.seed,
         "pixel_bits": args.pixel_bits,
         "arithmetic": engine and ("float" if engine == "float" else "fixed"),
+        "disturb": disturbance(args),
     }
+
+
+def disturbance(args: argparse.Namespace) -> str | None:
+    """What --disturb asks for, written as a configuration has it. Raises UserError."""
+    text = getattr(args, "disturb", None)
+    try:
+        return None if text is None else canonical(text)
+    except Unreadable as error:
+        raise cli.UserError(f"--disturb: {error}") from error
 
 
 def wanted_network(args: argparse.Namespace) -> dict[str, Any]:
@@ -159,7 +170,7 @@ def to_resume(args: argparse.Namespace) -> Path:
 
 def begun(command: str, wanted: dict[str, Any], source: str | None) -> tuple[Config, dataset.Dataset]:
     """Configuration and data of a new run. Raises UserError."""
-    defaults = {"epochs": EPOCHS[command], "seed": 1, "pixel_bits": 8, "arithmetic": "fixed"}
+    defaults = {"epochs": EPOCHS[command], "seed": 1, "pixel_bits": 8, "arithmetic": "fixed", "disturb": ""}
     wanted = wanted | {field: value for field, value in defaults.items() if wanted[field] is None}
     data = dataset.load(source).limited(wanted.pop("images"), wanted.pop("test_images"))
     return configure(data, **wanted), data
