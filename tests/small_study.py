@@ -80,8 +80,8 @@ def write_study(path: Path, found: list[dict[str, Any]], name: str = "small", wa
     """The directory of a study with these results; so many of its last runs are still to come."""
     path.mkdir(parents=True)
     budget = {"images": 600, "epochs": 1, "test_images": 300, "seeds": list(SEEDS)}
-    keys = ("id", "figure", "series", "level", "x", "graph", "rule", "preset", "disturb", "images", "epochs", "baseline")
-    conditions = [{key: x[key] for key in keys} for x in found]
+    fields = (*COLUMNS[1:11], "id", "baseline")
+    conditions = [{key: x[key] for key in fields} for x in found]
     about = {"name": name, "about": "what a small study shows", "spec": {}, "quick": True, "data": "0" * 16}
     (path / "study.json").write_text(json.dumps({**about, **budget, "conditions": conditions, "complete": not waiting}))
     (path / "results.json").write_text(

@@ -9,14 +9,15 @@ from typing import Any
 
 from host.base.cli import UserError, held
 from host.data.dataset import load
-from host.engine.learners import executor
+from host.engine.learners import LaneLearner, executor
 from host.pictures import digits, maps, markup, ranges, studies
 from host.pictures.curves import learning_curves
 from host.pictures.naming import GRAPHS, RULES, names, plural
 from host.pictures.sources import Found, Source, Study
+from host.pictures.stills import stills
 from host.pictures.style import Picture
 from host.pictures.survival import LIMIT, survivors
-from host.pictures.way import way
+from host.pictures.way import animation, follow
 from host.runs.output import board_seconds
 
 CLOSE = 6  # groups of runs of which one is looked at closely
@@ -41,6 +42,10 @@ class Shelf:
 
     def card(self, picture: Picture, of: str = "") -> str:
         """The figure as a piece of the page. of: what stands before its name, where there may be several."""
+        return markup.card(self.file(picture, of))
+
+    def file(self, picture: Picture, of: str) -> Picture:
+        """The figure under a name that no other has, and as files if they are wanted."""
         name, number = f"{of}{picture.name}", 1
         while name in self.names:
             number += 1
@@ -49,7 +54,7 @@ class Shelf:
         picture = replace(picture, name=name)
         if self.figures:
             picture.save(self.figures)
-        return markup.card(picture)
+        return picture
 
 
 def chapters(found: Found, data: str | None, figures: Path | None) -> Iterator[str]:
@@ -199,11 +204,21 @@ def _figures(run: Source, params: Any, shelf: Shelf, of: str, elsewhere: str | N
         yield markup.note("A run in float64: what the integers show (confusion, ranges, animation) is left out.")
     elif data:
         network.load(params.ravel().tolist(), saved.step)
-        readings = digits.read(network, data)
-        moving = way(network, config, data, readings.misread())
-        if moving:
+        with held():
+            learner = LaneLearner.of(config)
+        learner.load(params, saved.step)
+        readings = digits.read(learner, network, data)
+        if config.disturb:
+            yield markup.note(
+                f"The run is disturbed ({config.disturb}), and so is what it says of the test images. Animation and"
+                " magnitudes are those of an undisturbed network with its parameters."
+            )
+        way = follow(network, config, data, readings.misread)
+        if way:
             what = "sequence" if data.channels else "digit"
-            yield f"<figure class='wide way-of'><h3>One {what}’s way</h3>{moving}</figure>"
+            yield f"<figure class='wide'><h3>One {what}’s way</h3>{animation(way, config, data)}</figure>"
+            first, label = way.images[0], data.classes[data.test_labels[way.images[0]]]
+            shelf.file(stills(way.seen[0], data.test_images[first], label, way.where, way.span), of)
         else:
             yield markup.note("The network has too many cells and steps for an animation in a page.")
         pictures.append(digits.confusion(readings, data.test_labels, data.classes))
@@ -230,7 +245,7 @@ def _study(study: Study, shelf: Shelf) -> str:
     ended, failed, waiting = (study.runs(status) for status in ("complete", "failed", "waiting"))
     quick = " (--quick)" if about.get("quick") else ""
     pieces = [
-        f"<section><h2>Study: {escape(study.name)}</h2><p>{escape(str(about.get('about', '')))}</p>",
+        f"<section><h2>Study: {escape(study.name)}</h2><p>{escape(str(about['about']))}</p>",
         markup.facts(
             [
                 ("training images x epochs" + quick, f"{about['images']:,} x {about['epochs']}"),
@@ -256,26 +271,26 @@ def _survives(study: Study) -> str:
         return ""
     rows = []
     for x in found:
-        beyond = "" if x.last or x.level is None else f", not {x.fails_at:g}"
-        tried = "none" if x.level is None else f"{x.level:g}{beyond}"
+        fails = "" if x.fails_at is None else f"not {x.fails_at:g}"
         rows.append(
             (
                 x.figure,
                 x.series,
-                f"{'fewest' if x.kind == 'fewest' else 'largest'}: {x.x}",
-                tried,
+                GRAPHS.get(x.graph, x.graph),
+                f"{x.kind}: {x.x}",
+                ", ".join(filter(None, ("" if x.level is None else f"{x.level:g}", fails))),
                 _signed(x.drop),
                 _span(x.drop_low, x.drop_high),
                 "none" if x.sure_level is None else f"{x.sure_level:g}",
                 x.n,
             )
         )
-    head = ("figure", "series", "what", "survives", "drop", "95 %", "surely", "seeds")
+    head = ("figure", "series", "graph", "what", "survives", "drop", "95 %", "surely", "seeds")
     return (
         f"<h3>What survives</h3><p class='soft'>The harshest level up to which the mean accuracy falls by less than"
         f" {LIMIT:g} against the undisturbed network; its drop, paired by seed, with the 95 % confidence interval; and"
         f" the harshest level up to which the interval’s upper end, too, is below {LIMIT:g}.</p>"
-        + markup.table(head, rows, texts=3)
+        + markup.table(head, rows, texts=4)
     )
 
 

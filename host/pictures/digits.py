@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from host.data.dataset import Dataset
+from host.engine.learners import LaneLearner
 from host.pictures.style import Panel, Picture, colour
 
 NUMBERED = 14  # classes up to which the cells of the matrix have numbers
@@ -17,25 +18,23 @@ COLUMNS, ROWS = 8, 3  # of the gallery
 
 @dataclass(frozen=True)
 class Readings:
-    """What a network says of every test image, and by how much its logit is above that of the label."""
+    """What a network says of every test image; those that it misreads, first of which it is surest."""
 
     said: np.ndarray
-    margin: np.ndarray
-
-    def misread(self) -> list[int]:
-        """The images with another label, those first of which it is surest."""
-        order = np.argsort(-self.margin, kind="stable")
-        return [int(k) for k in order if self.margin[k] > 0]
+    misread: list[int]
 
 
-def read(network: Any, data: Dataset) -> Readings:
-    """Show a network all test images."""
-    said, margin = [], []
-    for image, label in zip(data.test_images, data.test_labels.tolist(), strict=True):
-        best = network.predict(image.tobytes())
-        said.append(best)
-        margin.append(network.z[best] - network.z[label] if best != label else 0)
-    return Readings(np.array(said), np.array(margin))
+def read(learner: LaneLearner, network: Any, data: Dataset) -> Readings:
+    """Show all test images to a run's learner, and what it misreads to a plain network with the same parameters.
+
+    By how much that one's logit of what was said is above that of the label says how sure it was.
+    """
+    said = learner.lanes.classify(data.test_images)[:, 0]
+    margin = {}
+    for k in np.flatnonzero(said != data.test_labels).tolist():
+        network.predict(data.test_images[k].tobytes())
+        margin[k] = network.z[said[k]] - network.z[data.test_labels[k]]
+    return Readings(said, sorted(margin, key=lambda k: -margin[k]))
 
 
 def confusion(readings: Readings, labels: np.ndarray, classes: Sequence[str]) -> Picture:
@@ -79,7 +78,7 @@ def confusion(readings: Readings, labels: np.ndarray, classes: Sequence[str]) ->
 
 def gallery(readings: Readings, data: Dataset) -> Picture | None:
     """The misread images of which the network is surest; None if there are none, or if they are no images."""
-    chosen = readings.misread()[: COLUMNS * ROWS]
+    chosen = readings.misread[: COLUMNS * ROWS]
     if not chosen or data.channels:
         return None
     labels, images = data.test_labels, data.test_images
@@ -100,13 +99,12 @@ def gallery(readings: Readings, data: Dataset) -> Picture | None:
         axes.set_aspect("equal")
         axes.set_axis_off()
 
-    total = int((readings.margin > 0).sum())
     listed = ", ".join(f"{data.classes[labels[k]]} as {readings.said[k]}" for k in chosen[:6])
     return Picture(
         "misread",
         "Misread digits",
-        f"The {len(chosen)} of {total:,} misread test images of which the network is surest (logit of what it says"
-        " minus that of the label): label → what it is read as.",
+        f"The {len(chosen)} of {len(readings.misread):,} misread test images of which the network is surest (logit of"
+        " what it says minus that of the label): label → what it is read as.",
         f"{len(chosen)} misread images, label and what each is read as: {listed}{' ...' if len(chosen) > 6 else ''}",
         [Panel(draw, width=5.0, height=0.35 + 0.72 * -(-len(chosen) // COLUMNS))],
         inked=True,

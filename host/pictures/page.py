@@ -1,6 +1,7 @@
 """The page: one HTML file that needs nothing else, of any number of runs and studies."""
 
 import importlib.util
+import re
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -48,6 +49,8 @@ def html(found: Found, body: str) -> str:
     light, dark = (f"{variables(of)}--ground:{GROUND[of]};" for of in (False, True))
     css = f":root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}.inked image{{filter:invert(1)}}}}"
     script = f"<script>{(HERE / 'way.js').read_text()}</script>" if way else ""
+    if len(found.studies) == 1 and not found.runs:  # the page's title says it
+        body = re.sub("<h2>.*?</h2>", "", body, count=1)
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"

@@ -54,9 +54,11 @@ class Scale:
             axes.set_xscale("log")
         elif self.logarithmic:
             axes.set_xscale("symlog", linthresh=self.least, linscale=0.6)
+            if self.levels[0] == 0:
+                axes.set_xlim(left=-self.least / 4)
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(self.levels)
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}".replace("-", "−")))
         if len(self.levels) > 8 or (self.levels[0] < 0 and len(self.levels) > 5):
             axes.tick_params(axis="x", labelrotation=45)
 

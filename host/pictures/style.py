@@ -109,6 +109,7 @@ class Picture:
     panels: Sequence[Panel]
     keys: Sequence[Key] = ()
     inked: bool = False  # its images are black, and turn white in the dark
+    columns: int = 0  # of its panels in a file; 0: as many as suit
 
     def svgs(self) -> list[str]:
         """Every panel by itself, to stand in a page."""
@@ -125,7 +126,9 @@ class Picture:
         svg = svg.replace(">", f">{style}", 1)
         stream = io.BytesIO()
         with matplotlib.rc_context({**RC, "savefig.facecolor": colour("paper")}):
-            figure(self.panels, self.title, self.keys).savefig(stream, format="png", metadata={"Software": None})
+            figure(self.panels, self.title, self.keys, self.columns).savefig(
+                stream, format="png", metadata={"Software": None}
+            )
         paths = [directory / f"{self.name}{ending}" for ending in (".svg", ".png")]
         for path, content in zip(paths, (svg.encode(), stream.getvalue()), strict=True):
             write_atomically(path, lambda file, content=content: file.write(content))  # type: ignore[misc]
@@ -134,15 +137,15 @@ class Picture:
     def _svg(self, panels: Sequence[Panel], name: str, alone: bool) -> str:
         stream = io.StringIO()
         with matplotlib.rc_context({**RC, "svg.hashsalt": name}):
-            made = figure(panels, self.title if alone else "", self.keys if alone else ())
+            made = figure(panels, self.title if alone else "", self.keys if alone else (), self.columns)
             made.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
         alt = self.alt if alone or not panels[0].title else f"{self.alt} ({panels[0].title})"
         return tidy(stream.getvalue(), alt)
 
 
-def figure(panels: Sequence[Panel], title: str, keys: Sequence[Key]) -> Figure:
+def figure(panels: Sequence[Panel], title: str, keys: Sequence[Key], columns: int) -> Figure:
     """The panels on one sheet, with title and legend if there are any."""
-    columns = min(len(panels), 3 if len(panels) != 4 else 2)
+    columns = min(len(panels), columns or (3 if len(panels) != 4 else 2))
     rows = math.ceil(len(panels) / columns)
     width, height = panels[0].width * columns, panels[0].height * rows
     lines = math.ceil(len(keys) / max(1, round(width / 1.7)))

@@ -2,7 +2,7 @@
 
 Along each line of a study's pictures, the levels are gone through from the mildest on, as long as the drop against the
 undisturbed network stays below LIMIT: the last one before it does not is what survives. That is so of the mean drop
-(the point estimate), and once more of the upper end of its 95 % confidence interval, which is surer. No matplotlib here.
+(the point estimate), and once more of the upper end of its 95 % confidence interval, which is surer.
 """
 
 import re
@@ -51,7 +51,7 @@ class Survivor:
     rule: str
     preset: str
     x: str
-    kind: str  # "fewest" bits, or "largest" disturbance
+    kind: str  # "fewest" bits, or the "largest" disturbance; "below 0", "above 0" where there are both
     level: float | None  # by the point estimate; None: not even the mildest that was tried
     last: bool  # whether that is the harshest that was tried
     drop: float | None  # there
@@ -67,9 +67,11 @@ class Survivor:
 def lines(results: Sequence[Result]) -> list[Line]:
     """The lines of a study's pictures, in the order of its conditions. An undisturbed network is one of none."""
     found: dict[tuple[str, ...], list[Result]] = {}
+    figures = list(dict.fromkeys(result["figure"] for result in results))
     for result in results:
         if result["series"] != "undisturbed":
             found.setdefault(tuple(result[key] for key in KEYS), []).append(result)
+    found = dict(sorted(found.items(), key=lambda item: figures.index(item[0][0])))
     ordered = {key: tuple(sorted(some, key=lambda x: x["level"])) for key, some in found.items()}
     return [Line(**dict(zip(KEYS, key, strict=True)), results=some) for key, some in ordered.items()]
 
@@ -88,10 +90,11 @@ def _of(line: Line) -> Iterator[Survivor]:
     if line.narrowed:
         yield _survivor(line, "fewest", line.results[::-1])
         return
-    for sign in (-1, 1):
-        side = [x for x in line.results if x["level"] * sign > 0 and x["disturb"]]
+    sides = [[x for x in line.results if x["level"] * sign > 0 and x["disturb"]] for sign in (-1, 1)]
+    for side, where in zip(sides, ("below", "above"), strict=True):
         if side:
-            yield _survivor(line, "largest", sorted(side, key=lambda x: abs(x["level"])))
+            kind = f"largest {where} 0" if all(sides) else "largest"
+            yield _survivor(line, kind, sorted(side, key=lambda x: abs(x["level"])))
 
 
 def _survivor(line: Line, kind: str, results: Sequence[Result]) -> Survivor:

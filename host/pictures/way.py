@@ -4,6 +4,7 @@ import base64
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -21,22 +22,35 @@ WORDS = (
     " the stripes within a cell are its messages at all steps."
 )
 CHOICE = 6  # images that can be chosen
-MOST = 1_500_000  # values in a page, a byte each
+MOST = 400_000  # values, a byte each: a page may have several
 LEVELS = 127
 
 
-def way(network: Any, config: Config, data: Dataset, misread: Sequence[int]) -> str:
-    """The animation as a piece of the page, "" if it would be too large. misread: numbers of test images."""
+@dataclass(frozen=True)
+class Way:
+    """What some images do in a network. span: log2 of the smallest and of the largest message."""
+
+    images: list[int]  # numbers of test images
+    seen: list[Seen]
+    where: Layout
+    span: tuple[int, int]
+
+
+def follow(network: Any, config: Config, data: Dataset, misread: Sequence[int]) -> Way | None:
+    """Some images' way, None if it would be too large for a page. misread: numbers of test images."""
     chosen = choice(data, misread)
     seen = [watch(network, data.test_images[k], int(data.test_labels[k])) for k in chosen]
-    each = seen[0].y.size + seen[0].message.size
-    room = MOST // each
+    room = MOST // (seen[0].y.size + seen[0].message.size)
     if not room:
-        return ""
-    chosen, seen = chosen[:room], seen[:room]
-    where = layout(network, config.graph)
+        return None
     lowest = -message_bits(network)
-    highest = math.ceil(math.log2(max(2.0**lowest, *(np.abs(x.message).max() for x in seen)) * 1.001))
+    most = max(2.0**lowest, *(float(np.abs(x.message).max()) for x in seen[:room]))
+    return Way(chosen[:room], seen[:room], layout(network, config.graph), (lowest, math.ceil(math.log2(most * 1.001))))
+
+
+def animation(way: Way, config: Config, data: Dataset) -> str:
+    """The way as a piece of the page."""
+    where = way.where
     about = {
         "width": where.width,
         "height": where.height,
@@ -48,13 +62,18 @@ def way(network: Any, config: Config, data: Dataset, misread: Sequence[int]) -> 
         "inputs": flat(where.inputs),
         "outputs": flat(where.outputs),
         "wires": where.wires,
-        "classes": data.classes[: config.cols] or [str(j) for j in range(config.cols)],
+        "classes": [named(j, data.classes) for j in range(config.cols)],
         "digits": [
-            shown(found, data.test_images[k], int(data.test_labels[k]), data.classes, (lowest, highest))
-            for k, found in zip(chosen, seen, strict=True)
+            shown(found, data.test_images[k], int(data.test_labels[k]), data.classes, way.span)
+            for k, found in zip(way.images, way.seen, strict=True)
         ],
     }
-    return block(about, where, (lowest, highest), data.channels == ())
+    return block(about, where, way.span, not data.channels)
+
+
+def named(label: int, classes: Sequence[str]) -> str:
+    """What a column stands for; there may be more of them than classes."""
+    return classes[label] if label < len(classes) else f"({label})"
 
 
 def choice(data: Dataset, misread: Sequence[int]) -> list[int]:
@@ -72,7 +91,7 @@ def shown(seen: Seen, image: np.ndarray, label: int, classes: Sequence[str], spa
     return {
         "index": label,
         "label": classes[label],
-        "predicted": classes[seen.predicted] if seen.predicted < len(classes) else str(seen.predicted),
+        "predicted": named(seen.predicted, classes),
         "pixels": text(image),
         "y": text(np.rint(seen.y * LEVELS).astype(np.int8)),
         "message": text(logarithmic(seen.message, *span)),
