@@ -28,6 +28,7 @@ def maps(start: Array, now: Array, graph: str, rows: int, units: int, step: int)
         f"Parameters at the start and after {step:,} training steps. {what}",
         f"Maps of the parameters at the start and after {step} training steps; the largest change is {changed:.2f}.",
         panels,
+        columns=2 if graph == "diagonal" else len(panels),
     )
 
 

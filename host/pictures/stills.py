@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
 from host.pictures.layout import Box, Layout
+from host.pictures.naming import raised
 from host.pictures.signals import Seen
 from host.pictures.style import Key, Panel, Picture, colour
 from host.pictures.way import LEVELS, logarithmic
@@ -45,7 +46,7 @@ def stills(seen: Seen, image: np.ndarray, label: str, where: Layout, span: tuple
         [
             Key("output y below 0", "blue", width=7),
             Key("above 0", "red", width=7),
-            Key(f"message below 0 (log scale from 2^{span[0]} to 2^{span[1]})", "violet", width=7),
+            Key(f"message below 0 (log scale from 2{raised(span[0])} to 2{raised(span[1])})", "violet", width=7),
             Key("above 0", "green", width=7),
         ],
         columns=len(panels),
