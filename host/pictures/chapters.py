@@ -229,9 +229,7 @@ def _figures(run: Source, params: Any, shelf: Shelf, of: str, elsewhere: str | N
         watched.load(params.ravel().tolist(), saved.step)
         watched.set_rates(config.rates(min(saved.step, config.total - 1)))
         pictures.append(ranges.formats(watched, data.train_images, data.train_labels))
-    pictures.append(
-        maps.maps(maps.as_floats(start), maps.as_floats(params), config.graph, config.rows, config.units, saved.step)
-    )
+    pictures.append(maps.maps(maps.as_floats(start), maps.as_floats(params), config, saved.step))
     yield "<div class='cards'>" + "".join(shelf.card(picture, of) for picture in pictures if picture) + "</div>"
 
 

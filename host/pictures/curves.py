@@ -55,7 +55,7 @@ def learning_curves(groups: Sequence[Sequence[Source]], digits: bool) -> Picture
         f"Share of the test set that is classified rightly after each epoch. {plural(count, 'run')}: a thin line each,"
         f" bold the mean over seeds, where there are several. The latest: {ends}.",
         f"Test accuracy over epochs of {plural(count, 'run')}. The latest mean: {ends}.",
-        [Panel(draw, height=3.4)],
+        [Panel(draw, height=3.1)],
         keys,
     )
 

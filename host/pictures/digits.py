@@ -72,7 +72,7 @@ def confusion(readings: Readings, labels: np.ndarray, classes: Sequence[str]) ->
         f"Test images by label (rows) and by what they are read as (columns): {table.sum():,} images, {right:.4f}"
         f" of them right (blue). {worst}",
         f"Confusion matrix of {table.sum()} test images, {right:.4f} of them right. {worst}",
-        [Panel(draw, width=5.0, height=4.3)],
+        [Panel(draw, height=4.0)],
     )
 
 
@@ -106,6 +106,6 @@ def gallery(readings: Readings, data: Dataset) -> Picture | None:
         f"The {len(chosen)} of {len(readings.misread):,} misread test images of which the network is surest (logit of"
         " what it says minus that of the label): label → what it is read as.",
         f"{len(chosen)} misread images, label and what each is read as: {listed}{' ...' if len(chosen) > 6 else ''}",
-        [Panel(draw, width=5.0, height=0.35 + 0.72 * -(-len(chosen) // COLUMNS))],
+        [Panel(draw, height=0.35 + 0.68 * -(-len(chosen) // COLUMNS))],
         inked=True,
     )

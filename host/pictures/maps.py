@@ -1,6 +1,6 @@
 """Parameters where they stand in the network: at the start, and now."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,19 +8,32 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 
 from host.pictures.style import DIVERGING, Panel, Picture, colour
+from host.runs.config import Config
 
 Array = np.ndarray
 SIGNED = LinearSegmentedColormap.from_list("signed", DIVERGING)
-CELL_PARAMETERS = {"l = ln(τ/Δt)": "cividis", "wL, from the left": "", "wT, from above": "", "b, the bias": ""}
+CELL_PARAMETERS = {  # whether 0 is what their colours part at
+    "l = ln(τ/Δt)": False,
+    "wL, from the left": True,
+    "wT, from above": True,
+    "b, the bias": True,
+}
 LEAST = 0.05  # the smallest range that a signed map shows
 
 
-def maps(start: Array, now: Array, graph: str, rows: int, units: int, step: int) -> Picture:
-    """Of parameters as floats, (..., 4) or, of a diagonal network, in one row."""
-    if graph == "diagonal":
-        panels, what = _diagonal(start, now, rows, units), _DIAGONAL
+def maps(start: Array, now: Array, config: Config, step: int) -> Picture:
+    """Of the parameters of a network, as numbers in the shape that a checkpoint has."""
+    if config.graph == "diagonal":
+        panels, what = _diagonal(start, now, config.rows, config.units), _DIAGONAL
+    elif config.graph == "forest":  # a column for each tree, and lines between its levels
+        lines, width = [0], config.rows
+        while width > 1:
+            width = (width + 1) // 2
+            lines.append(lines[-1] + width)
+        trees = [x.reshape(config.cols, -1, 4).swapaxes(0, 1) for x in (start, now)]
+        panels, what = _cells(*trees, lines[1:-1]), _FOREST
     else:
-        panels, what = _cells(start, now, graph), _FOREST if graph == "forest" else _LATTICE
+        panels, what = _cells(start, now, []), _LATTICE
     changed = float(np.abs(now - start).max())
     return Picture(
         "maps",
@@ -28,7 +41,7 @@ def maps(start: Array, now: Array, graph: str, rows: int, units: int, step: int)
         f"Parameters at the start and after {step:,} training steps. {what}",
         f"Maps of the parameters at the start and after {step} training steps; the largest change is {changed:.2f}.",
         panels,
-        columns=2 if graph == "diagonal" else len(panels),
+        columns=2 if config.graph == "diagonal" else len(panels),
     )
 
 
@@ -37,28 +50,28 @@ _FOREST = "A column is a tree, a square one of its cells: leaves above, the root
 _DIAGONAL = "W: inputs are rows, units columns. V: outputs are rows. l and b: open at the start, full now."
 
 
-def _cells(start: Array, now: Array, graph: str) -> list[Panel]:
-    lines: list[float] = []
-    if graph == "forest":
-        cells, trees = start.reshape(-1, 4), start.shape[-2] if start.ndim == 3 else 0
-        trees = trees or len(cells)
-        start, now = (x.reshape(trees, -1, 4).swapaxes(0, 1) for x in (start, now))
+def _cells(start: Array, now: Array, lines: Sequence[int]) -> list[Panel]:
     return [
-        Panel(_pair(start[..., k], now[..., k], scale, lines), name, width=2.5, height=3.7)
-        for k, (name, scale) in enumerate(CELL_PARAMETERS.items())
+        Panel(_pair(start[..., k], now[..., k], signed, lines), name, width=2.5, height=3.7)
+        for k, (name, signed) in enumerate(CELL_PARAMETERS.items())
     ]
 
 
-def _pair(start: Array, now: Array, scale: str, lines: list[float]) -> Callable[[Axes], None]:
+def _pair(start: Array, now: Array, signed: bool, lines: Sequence[int]) -> Callable[[Axes], None]:
     """What draws two maps side by side, with one scale."""
 
     def draw(axes: Axes) -> None:
         rows, cols = start.shape
-        norm = _norm(np.stack([start, now]), signed=not scale)
+        both = np.stack([start, now])
+        norm = _norm(both, zero := signed and bool((both < 0).mean() > 0.01))
         gap = max(1.0, cols / 8)
         for at, values in ((0.0, start), (cols + gap, now)):
             shown = axes.imshow(
-                values, cmap=scale or SIGNED, norm=norm, extent=(at, at + cols, rows, 0), interpolation="none"
+                values,
+                cmap=SIGNED if zero else "cividis",
+                norm=norm,
+                extent=(at, at + cols, rows, 0),
+                interpolation="none",
             )
         for height in lines:
             axes.axhline(height, color=colour("paper"), linewidth=1)
@@ -79,12 +92,12 @@ def _pair(start: Array, now: Array, scale: str, lines: list[float]) -> Callable[
 
 
 def _norm(values: Array, signed: bool) -> Normalize:
-    """All values but the rarest: some far away would leave the others one colour."""
+    """All values but the rarest: some far away would leave the others one colour. signed: 0 in the middle."""
+    low, high = map(float, np.quantile(values, (0.0025, 0.9975)))
     if signed:
-        most = max(LEAST, float(np.quantile(np.abs(values), 0.995)))
+        most = max(LEAST, high, -low)
         return Normalize(-most, most)
-    low, high = np.quantile(values, (0.0025, 0.9975))
-    return Normalize(float(low), float(max(high, low + LEAST)))
+    return Normalize(low, max(high, low + LEAST))
 
 
 def _diagonal(start: Array, now: Array, rows: int, units: int) -> list[Panel]:
@@ -109,8 +122,8 @@ def _diagonal(start: Array, now: Array, rows: int, units: int) -> list[Panel]:
         return draw
 
     return [
-        Panel(_pair(part(start, "W"), part(now, "W"), "", []), "W", height=3.0),
-        Panel(_pair(part(start, "V"), part(now, "V"), "", []), "V", height=3.0),
+        Panel(_pair(part(start, "W"), part(now, "W"), True, []), "W", height=3.0),
+        Panel(_pair(part(start, "V"), part(now, "V"), True, []), "V", height=3.0),
         Panel(dots("l"), "l = ln(τ/Δt)", height=2.4),
         Panel(dots("b"), "b", height=2.4),
     ]

@@ -76,7 +76,7 @@ def over_the_network(network: Any, graph: str, images: np.ndarray, labels: np.nd
     if not network.exact:
         kept = [traces(network, images[k]) for k in some]
         typical = {
-            name: [float(np.quantile(np.abs([x[name][place] for x in kept]), 0.95)) for place in places]
+            name: [float(np.quantile(np.abs([x[name][..., place, :] for x in kept]), 0.95)) for place in places]
             for name in TRACES
         }
         found.append(_traces(typical, axis, len(some)))

@@ -86,10 +86,11 @@ def outputs(network: Any, image: Array) -> Array:
 
 
 def traces(network: Any, image: Array) -> dict[str, Array]:
-    """The traces of all cells at all steps while an image goes forward, (cells, steps): what the kernel has in
-    variables only, computed once more from its operands and outputs.
+    """The traces of all cells at all steps while an image goes forward: what the kernel of SnAP-1 has in variables
+    only, computed once more from its operands and outputs.
 
-    In the units that the kernel keeps them in: of what hears an input with gain, its inputs are divided by that.
+    Self traces are (cells, steps), cross traces (2, cells, steps): of what hears the cell on its left and on its top.
+    They are in the units that the kernel keeps them in: where an input has gain, divided by that.
     """
     n, rows = network.cells, outputs(network, image)
     m = np.array(network.m).reshape(-1, CELL)
@@ -97,7 +98,7 @@ def traces(network: Any, image: Array) -> dict[str, Array]:
     c, wl, wt = own[:, C] / 2.0**C_BITS, own[:, WL] / 2.0**W_BITS, own[:, WT] / 2.0 ** (W_BITS + own[:, LAG])
     a = 1 - c
     da = -a * np.log(np.maximum(a, 1e-9))
-    heard = [m[own[:, port], C] / 2.0**C_BITS for port in (RIGHT, BELOW)]  # c of the two descendants
+    heard = np.stack([m[own[:, port], C] for port in (RIGHT, BELOW)]) / 2.0**C_BITS  # c of the descendants
     state = {name: np.zeros(n) for name in ("eL", "eT", "eta")}
     cross = {name: np.zeros((2, n)) for name in ("eL", "eT", "eta", "b")}
     found: dict[str, list[Array]] = {}
@@ -109,11 +110,7 @@ def traces(network: Any, image: Array) -> dict[str, Array]:
         state["eT"] = state["eT"] + c * (top - state["eT"])
         d = 1 - rows[:n, t] ** 2
         for name, kept in cross.items():
-            own_part = d * state.get(name, 1.0)
-            for k in (0, 1):
-                kept[k] += heard[k] * (own_part - kept[k])
-        for name, value in state.items():
+            cross[name] = kept + heard * (d * state.get(name, 1.0) - kept)
+        for name, value in [*state.items(), *((f"cross {name}", kept) for name, kept in cross.items())]:
             found.setdefault(name, []).append(value)
-        for name, kept in cross.items():
-            found.setdefault(f"cross {name}", []).append(np.abs(kept).max(0))
-    return {name: np.array(values).T for name, values in found.items()}
+    return {name: np.stack(values, -1) for name, values in found.items()}

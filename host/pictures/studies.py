@@ -93,7 +93,7 @@ def _lines(study: Study, name: str, some: Sequence[Line], plain: dict[str, Resul
             axes.set_xlabel(own[0].x)
             axes.set_ylabel("test accuracy")
 
-        return Panel(draw, GRAPHS.get(graph, graph) if graph else "", height=3.1)
+        return Panel(draw, GRAPHS.get(graph, graph) if graph else "", height=3.0)
 
     keys = [Key(GRAPHS.get(label, label), of[label]) for label in series]
     if bases:

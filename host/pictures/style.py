@@ -38,7 +38,7 @@ COLOURS = {
 SERIES = ("blue", "red", "green", "pink", "amber", "violet", "slate")
 DIVERGING = ("#0b6fb4", "#7fb6dc", "#f1efe9", "#eda77a", "#c44a06")  # of maps; they carry their own scale
 
-WIDTH, HEIGHT = 5.0, 3.2  # of a panel, in inches of 72 pixels: on a phone's width the type keeps its size
+WIDTH, HEIGHT = 4.6, 3.0  # of a panel, in inches of 72 pixels: on a phone's width the type keeps its size
 RC: dict[Any, Any] = {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
@@ -112,8 +112,9 @@ class Picture:
     columns: int = 0  # of its panels in a file; 0: as many as suit
 
     def svgs(self) -> list[str]:
-        """Every panel by itself, to stand in a page."""
-        return [self._svg([panel], f"{self.name}-{k}", False) for k, panel in enumerate(self.panels)]
+        """Every panel by itself, to stand in a page: it needs no namespaces there."""
+        found = [self._svg([panel], f"{self.name}-{k}", False) for k, panel in enumerate(self.panels)]
+        return [re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg) for svg in found]
 
     def save(self, directory: Path) -> list[Path]:
         """Write all of it as one SVG and as one PNG."""
