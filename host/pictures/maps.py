@@ -30,8 +30,8 @@ def maps(start: Array, now: Array, config: Config, step: int) -> Picture:
         while width > 1:
             width = (width + 1) // 2
             lines.append(lines[-1] + width)
-        trees = [x.reshape(config.cols, -1, 4).swapaxes(0, 1) for x in (start, now)]
-        panels, what = _cells(*trees, lines[1:-1]), _FOREST
+        first, last = (x.reshape(config.cols, -1, 4).swapaxes(0, 1) for x in (start, now))
+        panels, what = _cells(first, last, lines[1:-1]), _FOREST
     else:
         panels, what = _cells(start, now, []), _LATTICE
     changed = float(np.abs(now - start).max())
