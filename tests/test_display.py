@@ -167,7 +167,7 @@ def ended(run: subprocess.Popen, terminal: Terminal) -> str:
         return run.stdout.read()
 
 
-SMALL = ("--rows", 8, "--limit", 200, "--test-limit", 20, "--epochs", 2, "--run-dir", "r")
+SMALL = ("--rows", 8, "--limit", 200, "--test-limit", 20, "--epochs", 2, "--run-dir", "r", "--no-report")
 
 
 def test_a_run_shows_its_curve_its_last_image_and_leaves_its_epochs(tmp_path):
@@ -184,7 +184,7 @@ def test_a_run_shows_its_curve_its_last_image_and_leaves_its_epochs(tmp_path):
 
 @pytest.mark.parametrize("seeds", [(), ("--seeds", "1-2")], ids=["one run", "seeds"])
 def test_ctrl_c_leaves_a_clean_screen(tmp_path, seeds):
-    options = (*SMALL[:-4], "--epochs", 10_000, "--run-dir", "r", *seeds)
+    options = (*SMALL, "--epochs", 10_000, *seeds)
     with Terminal(120) as terminal:
         run = on_terminal(terminal, tmp_path, "", *options)
         drawn = re.compile(r"● test 0\.|seed 2 +epoch \d+/10000  test 0\.")
