@@ -58,7 +58,11 @@ def test_without_matplotlib_there_is_no_report_and_no_word_of_it(answer, reports
 
 @pytest.mark.parametrize(
     "error, reason",
-    [(cli.UserError("no room; make some"), "no room; make some"), (KeyError("x\ny"), "'x\\ny'"), (MemoryError(), "Memory")],
+    [
+        (cli.UserError("no room; make some"), "no room; make some"),
+        (KeyError("x\ny"), "'x\\ny'"),
+        (MemoryError(), "Memory"),
+    ],
 )
 def test_a_report_that_fails_is_one_line_and_the_run_has_its_result(answer, reports, monkeypatch, error, reason):
     def fails(*args: object) -> None:

@@ -179,7 +179,8 @@ def test_complete_runs_are_only_reported_and_missing_ones_begin(answer, tmp_path
 
 
 def started(*options: object) -> subprocess.Popen:
-    argv = [sys.executable, "-m", "host.simulate", "--seeds", "1-3", "--workers", "1", "--no-report", *map(str, options)]
+    fixed = ("-m", "host.simulate", "--seeds", "1-3", "--workers", "1", "--no-report")
+    argv = [sys.executable, *fixed, *map(str, options)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
