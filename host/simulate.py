@@ -22,7 +22,7 @@ import os
 import sys
 
 from host.base import cli
-from host.engine.lanes import groups
+from host.engine.lanes import cores, groups
 from host.engine.learners import FixedLearner, FloatLearner, LaneLearner, executor
 from host.runs import output
 from host.runs.config import Config
@@ -103,11 +103,6 @@ def train_several(args: argparse.Namespace) -> None:
     with cli.Interrupt() as status:
         ensemble.follow(worker, again, status)
     output.show(f"{len(members)} runs trained by {NAME} (llvm)", ensemble.result(), args.json, again)
-
-
-def cores() -> int:
-    """How many processor cores there are for this process."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ ENGINE = {"array", "binascii", "gc", "micropython"}
 BOARD = ENGINE | {"gc", "os", "select", "struct", "sys", "time"}
 # What the host side needs beside Python itself: by package, as installed or only where one command uses it.
 INSTALLED = {
-    "host": {"numpy", "llvmlite", "matplotlib", "serial", "rich", "joblib", "dask", "distributed"},
+    "host": {"numpy", "llvmlite", "matplotlib", "serial", "rich", "joblib", "distributed"},
     "tools": {"numpy", "littlefs"},
 }
 
@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "tools": {"fixedpoint", "firmware", "host", "tools"},
 }
 # The rooms of host, each using only its own modules and those of the rooms before it; the commands stand on top.
-FLOORS = ("base", "data", "reference", "runs", "engine", "board", "pictures")
+FLOORS = ("base", "data", "reference", "runs", "engine", "board", "studies", "pictures")
 
 
 def sources(package: str) -> list[Path]:
