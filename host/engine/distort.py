@@ -169,7 +169,7 @@ def amplitudes(clauses: tuple[Clause, ...], coarse: str) -> Iterator[str]:
     )
     for clause in clauses:
         if clause.signal in AMPLITUDE and clause.noise:
-            shift = 20
+            shift = 24
             factor = clause.noise * 2**AMPLITUDE_BITS / 8 / TRIANGLE
             while round(factor * 2**shift) >= 1 << 15:
                 shift -= 1
