@@ -1,4 +1,4 @@
-"""host.runs.display and the Gauge on it: what a terminal shows, of whatever size and kind, and what is left after it."""
+"""host.runs.display and the Gauge on it: what a terminal shows, of whatever kind, and what is left after it."""
 
 import os
 import re
