@@ -20,6 +20,7 @@ from host.board.learner import BoardLearner, Stopped
 from host.board.ports import reach
 from host.board.transport import Gone, LinkLost
 from host.data import dataset
+from host.pictures.ending import conclude
 from host.runs import output
 from host.runs.config import Config
 from host.runs.options import EVALUATE, add_run_options, epochs_note, open_checkpoint, open_run, way_on
@@ -117,8 +118,10 @@ def train(args: argparse.Namespace) -> None:
         return output.trained(run) | counters
 
     result = connected(args, config, data, work)
-    again = way_on(args, NAME, Path(str(result["run_dir"])))
-    output.show(f"Trained on {board_of(args)}", result, args.json, again)
+    directory = Path(str(result["run_dir"]))
+    output.show(f"Trained on {board_of(args)}", result, args.json, way_on(args, NAME, directory))
+    if not args.no_report:
+        conclude([directory], directory, args.data, again="bytes_per_image" in result)
 
 
 def board_of(args: argparse.Namespace) -> str:

@@ -1,10 +1,13 @@
-"""host.runs.display and the Gauge on it: what a terminal shows, of whatever kind, and what is left after it."""
+"""host.runs.display and the Gauge on it: what a terminal of any size and kind shows, and what is left in the end."""
 
+import fcntl
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,6 +122,14 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines(opened, monkeypatch, 
         assert terminal.shown() == ([] if drawn else ["image 50/100"])
 
 
+@pytest.mark.parametrize("columns, lines, drawn", [(80, 24, True), (0, 0, False)])
+def test_a_terminal_of_unknown_size_gets_lines(opened, columns, lines, drawn):
+    """A serial console says 0 x 0, where a bar would never be seen."""
+    with opened(80) as terminal:
+        fcntl.ioctl(terminal.slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        assert drawable() == drawn
+
+
 def test_it_is_drawn_five_times_a_second_at_most(opened, monkeypatch):
     assert output.REDRAW >= 0.2
     draws = []
@@ -156,7 +167,7 @@ def ended(run: subprocess.Popen, terminal: Terminal) -> str:
         return run.stdout.read()
 
 
-SMALL = ("--rows", 8, "--limit", 200, "--test-limit", 20, "--epochs", 2, "--run-dir", "r")
+SMALL = ("--rows", 8, "--limit", 200, "--test-limit", 20, "--epochs", 2, "--run-dir", "r", "--no-report")
 
 
 def test_a_run_shows_its_curve_its_last_image_and_leaves_its_epochs(tmp_path):
@@ -173,7 +184,7 @@ def test_a_run_shows_its_curve_its_last_image_and_leaves_its_epochs(tmp_path):
 
 @pytest.mark.parametrize("seeds", [(), ("--seeds", "1-2")], ids=["one run", "seeds"])
 def test_ctrl_c_leaves_a_clean_screen(tmp_path, seeds):
-    options = (*SMALL[:-4], "--epochs", 10_000, "--run-dir", "r", *seeds)
+    options = (*SMALL, "--epochs", 10_000, *seeds)
     with Terminal(120) as terminal:
         run = on_terminal(terminal, tmp_path, "", *options)
         drawn = re.compile(r"● test 0\.|seed 2 +epoch \d+/10000  test 0\.")
