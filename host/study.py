@@ -93,9 +93,7 @@ def run(args: argparse.Namespace) -> int:
         directory.settle(study.waiting)
         with cli.Interrupt() as status:
             try:
-                with cli.shielded():
-                    pool = Pool(args.backend or LOKY, args.workers, args.scheduler)
-                with pool:
+                with Pool(args.backend or LOKY, args.workers, args.scheduler) as pool:
                     Work(study, pool).follow(status)
             except BaseException:
                 output.say(f"saved; go on with: {again}")

@@ -8,11 +8,14 @@ from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any
 
-from fixedpoint.build import GRAPHS, RULES
+from fixedpoint.build import GRAPHS, RULES, build
 from fixedpoint.network import INIT_FIELDS
 from host.base.cli import UserError, shown
 from host.data.dataset import Dataset
+from host.engine.disturbed import check
+from host.engine.passes import Passes, passes_of
 from host.runs.config import WIDEST, Config, configure
+from host.runs.disturbance import parse
 from host.runs.presets import q12
 from host.studies.spec import Number, Point, Spec
 
@@ -144,9 +147,9 @@ def _config(point: Point, limited: Limited, seed: int) -> Config:
     tau, share = settings.pop("tau", None), settings.pop("share", None)
     for key, value in settings.items():
         if value != int(value):
-            raise UserError(f"{key} {value}: choose a whole number")
+            raise UserError(f"{key} {value:g}: choose a whole number")
     if share is not None and not 0 <= share <= 1:
-        raise UserError(f"share {share}: choose a number from 0 to 1")
+        raise UserError(f"share {share:g}: choose a number from 0 to 1")
     whole: dict[str, Any] = {key: int(value) for key, value in settings.items()}
     config = configure(
         limited(point.budget["images"], point.budget["test_images"]),
@@ -159,7 +162,13 @@ def _config(point: Point, limited: Limited, seed: int) -> Config:
         disturb=texts["disturb"],
         **whole,
     )
+    check(parse(config.disturb), _passes(config.form))  # now, not when its team has begun
     return config if tau is None else at_tau(config, tau)
+
+
+@cache
+def _passes(form: tuple[int, ...]) -> Passes:
+    return passes_of(build(*form))
 
 
 def _number(key: str, text: str) -> float:

@@ -22,7 +22,7 @@ CONNECT = 20  # seconds for a scheduler to answer
 class Pool:
     """Workers on a joblib backend; a context. workers: how many teams are trained at a time.
 
-    It is made, and its threads are begun, where signals do not get: cli.shielded().
+    Its threads are begun where signals do not get: within cli.shielded().
     """
 
     def __init__(self, backend: str, workers: int | None, scheduler: str | None):
@@ -34,7 +34,8 @@ class Pool:
             tracker.ensure_running()
         self.workers = workers or cores()
         if backend == DASK:
-            client = self._cluster(scheduler)
+            with cli.shielded():
+                client = self._cluster(scheduler)
             if workers is None or scheduler is not None:
                 self.workers = min(workers or 2**31, sum(client.ncores().values()))
             self.options["backend"] = cluster(client)
