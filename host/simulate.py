@@ -23,7 +23,7 @@ import os
 import sys
 
 from host.base import cli
-from host.engine.lanes import groups
+from host.engine.lanes import cores, groups
 from host.engine.learners import FixedLearner, FloatLearner, LaneLearner, executor
 from host.pictures.ending import conclude
 from host.runs import output
@@ -111,11 +111,6 @@ def train_several(args: argparse.Namespace) -> None:
     output.show(f"{len(members)} runs trained by {NAME} (llvm)", ensemble.result(), args.json, again)
     if not args.no_report:
         conclude([m.path for m in members], run_dir if run_dir.is_dir() else members[0].path, args.data, ends_now)
-
-
-def cores() -> int:
-    """How many processor cores there are for this process."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def main() -> None:

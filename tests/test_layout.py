@@ -18,7 +18,10 @@ PACKAGES = ("fixedpoint", "firmware", "host", "tools")
 ENGINE = {"array", "binascii", "gc", "micropython"}
 BOARD = ENGINE | {"gc", "os", "select", "struct", "sys", "time"}
 # What the host side needs beside Python itself: by package, as installed or only where one command uses it.
-INSTALLED = {"host": {"numpy", "llvmlite", "matplotlib", "rich", "serial"}, "tools": {"numpy", "littlefs"}}
+INSTALLED = {
+    "host": {"numpy", "llvmlite", "matplotlib", "serial", "rich", "joblib", "distributed"},
+    "tools": {"numpy", "littlefs"},
+}
 
 # Which packages a package may import. host starts the tools that build a board's image as programs; tools measure the
 # host's code.
@@ -29,7 +32,7 @@ MAY_IMPORT = {
     "tools": {"fixedpoint", "firmware", "host", "tools"},
 }
 # The rooms of host, each using only its own modules and those of the rooms before it; the commands stand on top.
-FLOORS = ("base", "data", "reference", "runs", "engine", "board", "pictures")
+FLOORS = ("base", "data", "reference", "runs", "engine", "board", "studies", "pictures")
 
 
 def sources(package: str) -> list[Path]:

@@ -21,6 +21,7 @@ from host.runs.presets import PRESETS, q12
 EPOCHS = {"host.simulate": 10, "host.stream": 1}  # defaults
 EVALUATE = cli.Case("--evaluate", lambda args: args.evaluate is not None)
 SEEDS = cli.Case("--seeds", lambda args: getattr(args, "seeds", None) is not None)
+Load = Callable[[str | None], dataset.Dataset]  # what reads the data at a source
 
 
 def add_network_options(parser: cli.Parser, training: tuple[cli.Case, ...] = ()) -> None:
@@ -222,11 +223,11 @@ def way_on(args: argparse.Namespace, command: str, path: Path) -> str:
     return shlex.join(words)
 
 
-def data_of(path: Path, config: Config, source: str | None) -> dataset.Dataset:
+def data_of(path: Path, config: Config, source: str | None, load: Load = dataset.load) -> dataset.Dataset:
     """The data of the run in a directory. Raises UserError if they are not at `source`, or its config.json is wrong."""
     needs = f"the run in {path} needs"
     try:
-        data = dataset.load(source)
+        data = load(source)
     except cli.UserError as error:
         raise cli.UserError(f"{needs} what is not there: {error}; name its data with --data") from error
     training, test = len(data.train_images), len(data.test_images)

@@ -35,6 +35,7 @@ TEST_SHARE = 0.4  # of a training image's time is about a test image's, as long 
 
 Body = Callable[[int, int], Sequence[Line]]
 NOTHING: Body = lambda columns, lines: ()  # noqa: E731 (a value among others)
+SEVERAL = ("runs", "results")  # fields of a result that are lists, a line each in the block
 # One of several runs in the block.
 RUN = "  seed {seed:<17}{test_accuracy:.4f}  digest {digest}  {run_dir}"
 # The fields of a result: what the block calls them, and how it writes them. Others are written as they are called.
@@ -73,15 +74,19 @@ def say(text: str) -> None:
         heartbeat.say(text)
 
 
-def show(title: str, result: dict[str, Any], as_json: bool, again: str = "") -> None:
+def show(
+    title: str, result: dict[str, Any], as_json: bool, again: str = "", row: Callable[[Any], str] = RUN.format_map
+) -> None:
     """Print a result on stdout. again: the command that prints it once more, if there is one that need not work anew.
 
-    Raises Undelivered, BrokenPipeError.
+    row: what writes one of several runs, or results, in a line. Raises Undelivered, BrokenPipeError.
     """
     lines = [title]
-    lines += [RUN.format(**run) for run in result.get("runs", ())]
     for name, value in result.items():
-        if name == "runs" or value is None:
+        if name in SEVERAL:
+            lines += map(row, value)
+            continue
+        if value is None:
             continue
         label, form = FIELDS.get(name, (name.replace("_", " "), "{}"))
         lines.append(f"  {label:<22}{form.format(value)}")
