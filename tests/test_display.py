@@ -10,11 +10,15 @@ import sys
 import termios
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from terminal import Terminal
 
+from host import stream
 from host.base import cli
+from host.board.link import Statistics
+from host.board.sim import best_architecture
 from host.runs import output
 from host.runs.display import Display, drawable
 
@@ -151,10 +155,10 @@ def test_a_terminal_that_has_gone_stops_nothing(opened):
 # --- commands on a terminal
 
 
-def on_terminal(terminal: Terminal, cwd: Path, code: str, *options: object) -> subprocess.Popen:
-    """host.simulate on it, with some code before."""
-    program = f"from host import simulate\nfrom host.base import cli\nfrom host.runs import output\n{code}\n"
-    argv = [sys.executable, "-c", f"{program}cli.run(simulate.main)", *map(str, options)]
+def on_terminal(terminal: Terminal, cwd: Path, code: str, *options: object, of: str = "simulate") -> subprocess.Popen:
+    """host.simulate (or stream) on it, with some code before."""
+    program = f"from host import {of}\nfrom host.base import cli\nfrom host.runs import output\n{code}\n"
+    argv = [sys.executable, "-c", f"{program}cli.run({of}.main)", *map(str, options)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "NO_COLOR": "1"}
     return subprocess.Popen(argv, cwd=cwd, stdout=subprocess.PIPE, stderr=terminal.slave, env=environment, text=True)
 
@@ -197,3 +201,25 @@ def test_ctrl_c_leaves_a_clean_screen(tmp_path, seeds):
         begin, *epochs, saved, interrupted = terminal.shown()[1:]
         assert begin.startswith("llvm") and saved.startswith("saved ") and interrupted == "interrupted"
         assert epochs and all(re.match(r"epoch +\d+  train 0", line) for line in epochs)
+
+
+@pytest.mark.skipif(best_architecture() != "x64", reason="no MicroPython on this machine")
+def test_a_run_on_a_board_shows_its_link_too(tmp_path):
+    with Terminal(80) as terminal:
+        options = (*SMALL, "--limit", 40, "--epochs", 1)
+        run = on_terminal(terminal, tmp_path, "output.REDRAW = 1e-6", *options, of="stream")
+        ended(run, terminal)
+        assert run.returncode == 0 and not any("link" in line for line in terminal.shown())
+        assert re.search(r"\nlink   resent 0  time-outs 0  reconnects 0  \d+ bytes an image", terminal.plain)
+        assert re.search(r"\nboard  computes \d+% of the time, \d+\.\d ms an image", terminal.plain)
+
+
+def test_what_a_link_has_done_is_counted():
+    statistics = Statistics(bytes_out=5000, retransmitted=3, timeouts=2, resets=1, images=10, computing=1.5)
+    link = SimpleNamespace(statistics=statistics, clock=lambda: 103.0, pace=0.16)
+    assert stream.seen(SimpleNamespace(link=link), 100.0) == [
+        "link   resent 3  time-outs 2  reconnects 1  500 bytes an image",
+        "board  computes 50% of the time, 160.0 ms an image",
+    ]
+    link.statistics = Statistics()
+    assert stream.seen(SimpleNamespace(link=link), 100.0) == []
