@@ -190,9 +190,14 @@ class Mode:
 
 @cache
 def mode() -> Mode:
-    """The checking mode, compiled."""
+    """The checking mode of all kernels, compiled."""
+    return watched(everything())
+
+
+def watched(program: dialect.Program) -> Mode:
+    """The checking mode of these kernels, compiled."""
     sites: list[Site] = []
-    kernels = everything().kernels
+    kernels = program.kernels
     module = ir.Module("checked")
     for kernel in kernels.values():
         Watching(module, kernel, sites)

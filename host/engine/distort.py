@@ -26,12 +26,10 @@ AMPLITUDE = {"message": MESSAGE, "incoming": INCOMING}  # relative to the RMS of
 SAMPLE = "((rng_x & 255) + (rng_x >> 8) - 255)"  # of noise, behind a draw
 TRIANGLE = math.sqrt((2**16 - 1) / 6)  # its standard deviation
 AMPLITUDE_BITS = 4
+MOST = 6_000_000  # of any other amplitude: 255 times that, and a value of 30 bits, stay within 32 (1.17 in Q29)
 ONE = 1 << 14
-
-
-def random(clause: Clause) -> bool:
-    """Whether it takes draws."""
-    return bool(clause.noise or clause.scatter or (clause.rounding == "stochastic" and narrow(clause)))
+HALF = 1 << 14  # in accumulators, half an LSB of what is read of them is no part of the value
+ACCUMULATORS = ("state", "self", "cross")
 
 
 def constant(clause: Clause) -> bool:
@@ -39,62 +37,64 @@ def constant(clause: Clause) -> bool:
     return bool(clause.mismatch or clause.offset or clause.stuck)
 
 
-def narrow(clause: Clause) -> bool:
-    """Whether bits are cut off."""
-    return clause.bits is not None or clause.block is not None
-
-
 def statements(clause: Clause, site: Site, place: int | None) -> Iterator[str]:
     """What is done to the site's variable. place: where its factors and offsets begin in `flaw`."""
     x, keys = site.variable, site.keys
     if "leak" in keys and clause.leak:
-        yield f"{x} = {x} - ({x} >> 14) * {round(clause.leak * ONE)}"  # LSB of the leak: 2**-15, by floor
-    changed = False
+        yield f"{x} = {x} - ({x} - {HALF // 2} >> 14) * {round(clause.leak * ONE)}"  # of Q15, nearest
+    bounds = list(clipped(x, str(site.bound), site.lowest))
     if "gain" in keys and (clause.gain, clause.positive, clause.negative) != (1, 1, 1):
-        changed = True
         positive, negative = (round(clause.gain * g * ONE) for g in (clause.positive, clause.negative))
         yield f"factor = {positive}"
         if negative != positive:
             yield f"if {x} < 0:\n    factor = {negative}"
-        yield scaled(x, "factor")
+        yield from (scaled(x, "factor"), *bounds)
     if "scatter" in keys and clause.scatter:
-        changed = True
         yield from DRAW
         yield f"factor = ({SAMPLE} * {_amplitude(clause.scatter, 22)} + 128 >> 8) + {ONE}"
-        yield scaled(x, "factor")
+        yield from (scaled(x, "factor"), *bounds)
     if "noise" in keys and clause.noise:
-        changed = True
-        yield from noise(clause, site)
+        yield from (*noise(clause, site), *bounds)
     if "mismatch" in keys and constant(clause):
-        changed = True
         at = f"{place} + 2 * ({site.cell})"
         yield f"factor = flaw[{at}]"
         yield scaled(x, "factor")
-        yield f"{x} = {x} + flaw[{at} + 1]"
-    if changed:
-        yield from clipped(x, str(site.bound), site.lowest)
-    if "bits" in keys and clause.limit is not None and isinstance(site.q, int):
-        top = 1 << max(0, min(site.q + clause.limit, 30))
-        if clause.overflow == "wrap":
-            yield f"{x} = ({x} + {top} & {2 * top - 1}) - {top}" if top < 1 << 30 else f"{x} = {x}"
-        else:
-            yield from clipped(x, str(top - 1), None)
-    if "bits" in keys and clause.bits is not None:
-        yield from rounded(x, cut(site, clause.bits), clause.rounding)
-        if clause.limit is not None and clause.overflow == "saturate" and isinstance(site.q, int):
-            lsb = 1 << max(site.q - clause.bits, 0)  # rounding up must not leave the range
-            top = 1 << max(0, min(site.q + clause.limit, 30))
-            yield f"if {x} > {top - lsb}:\n    {x} = {top - lsb}"
+        yield from (f"{x} = {x} + (flaw[{at} + 1] << {_fine(site)})", *bounds)
+    if "bits" in keys and (clause.bits is not None or clause.limit is not None):
+        word = [*rounded(x, cut(site, clause.bits), clause.rounding), *limited(x, clause, site.q)]
+        if word and site.signal in ACCUMULATORS:
+            word = [f"{x} = {x} - {HALF}", *word, f"{x} = {x} + {HALF}"]
+        yield from word
         if site.lowest is not None:
             yield f"if {x} < {site.lowest}:\n    {x} = {site.lowest}"
 
 
-def cut(site: Site, bits: int) -> str:
+def limited(x: str, clause: Clause, q: int | str) -> Iterator[str]:
+    """x, rounded before, as a word of two's complement has it: from -2**limit to that less one LSB."""
+    if clause.limit is None or isinstance(q, str) or q + clause.limit > 29:
+        return
+    top = 1 << max(0, q + clause.limit)
+    if clause.overflow == "wrap":
+        yield f"{x} = ({x} + {top} & {2 * top - 1}) - {top}"
+        return
+    highest = top - (1 << max(0, q - (q if clause.bits is None else clause.bits)))
+    yield f"if {x} > {highest}:\n    {x} = {highest}"
+    yield f"if {x} < 0 - {top}:\n    {x} = 0 - {top}"
+
+
+def _fine(site: Site) -> str:
+    """How many fraction bits more than it says a site has."""
+    return "0" if isinstance(site.q, int) else site.q.split(" + ")[1]
+
+
+def cut(site: Site, bits: int | None) -> str:
     """How many bits are cut off, as an expression."""
+    if bits is None:
+        return "0"
     if isinstance(site.q, int):
         return str(max(site.q - bits, 0))
     known = int(site.q.split(" + ")[0])
-    return f"{known - bits} + fine" if known >= bits else str(0)
+    return f"{known - bits} + fine" if known >= bits else "0"
 
 
 def scaled(x: str, gain: str) -> str:
@@ -117,11 +117,11 @@ def noise(clause: Clause, site: Site) -> Iterator[str]:
         half = 1 << (AMPLITUDE_BITS - 1)
         yield f"{x} = {x} + ({SAMPLE} * noise[{AMPLITUDE[site.signal]}] + {half} >> {AMPLITUDE_BITS})"
         return
-    q, fine = (site.q, "") if isinstance(site.q, int) else (int(site.q.split(" + ")[0]), " - fine")
+    q, fine, least = (site.q, "", 0) if isinstance(site.q, int) else (int(site.q.split(" + ")[0]), " - fine", 4)
     shift = 20
-    while shift > 4 and _amplitude(clause.noise * site.unit, q + shift) >= 1 << 20:
+    while shift > least and _amplitude(clause.noise * site.unit, q + shift) >= 1 << 20:
         shift -= 1
-    amplitude = _amplitude(clause.noise * site.unit, q + shift)
+    amplitude = min(_amplitude(clause.noise * site.unit, q + shift), MOST)
     yield f"{x} = {x} + ({SAMPLE} * {amplitude} + (1 << {shift}{fine} >> 1) >> {shift}{fine})"
 
 
@@ -169,7 +169,7 @@ def amplitudes(clauses: tuple[Clause, ...], coarse: str) -> Iterator[str]:
     )
     for clause in clauses:
         if clause.signal in AMPLITUDE and clause.noise:
-            shift = 20
+            shift = 24
             factor = clause.noise * 2**AMPLITUDE_BITS / 8 / TRIANGLE
             while round(factor * 2**shift) >= 1 << 15:
                 shift -= 1
@@ -195,6 +195,8 @@ def fixed_gradients(bits: int, how: str) -> Iterator[str]:
             "for k in range(4):",
             f"cut = {32 - bits} - m[i + _EXPONENT]",
             "if k == 0:\n        cut = cut - 4",
+            "if k < 3:\n        cut = cut - m[i + _GAIN]",
+            "if k == 2:\n        cut = cut + m[i + _LAG]",
             "if cut < 0:\n        cut = 0",
             "if cut > 30:\n        cut = 30",
             "x = m[i + _GRADIENT + k]",
@@ -237,7 +239,7 @@ def stir(noise: ptr32, pixels: ptr8, area: int):
         low = x
     noise[0] = low
     noise[1] = high
-    noise[2] = (low * 7 + high) & 8191
+    noise[2] = ((low * 7 + high) & 8191) | 1
 
 
 def tick(noise: ptr32):

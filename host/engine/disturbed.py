@@ -21,7 +21,7 @@ from host.base.cli import UserError
 from host.engine import distort
 from host.engine.passes import Call, Passes, passes_of
 from host.engine.sites import MAY, SITES, Site
-from host.runs.disturbance import Clause, parse
+from host.runs.disturbance import Clause, canonical, parse
 
 NEW = {"noise": "ptr32", "flaw": "ptr32"}
 SHORTCUTS = ("backward", "exact")  # their `continue` for silent cells: of no use where silence is disturbed
@@ -201,6 +201,10 @@ def _passes(base: Passes, clauses: tuple[Clause, ...], given: tuple[tuple[tuple[
 
     state = base.state
     classify, learn = more(base.classify), more(base.learn)
+    if any(str(call[0]) in arrays for call in base.derive):
+        # For every image anew: so operands are disturbed from the first one on, and when parameters were loaded.
+        classify = (*more(base.derive), *classify)
+        learn = more(tuple(call for call in base.learn if call not in base.derive))
     if any("noise" in needs for needs in arrays.values()):
         texts.append(distort.STIR)
         classify = (("stir", "noise", "pixels", "area"), *classify)
@@ -242,7 +246,7 @@ def disturb(network: Any, text: str, seed: int) -> Any:
     places = places_of(clauses, called, network)
     network.passes = _passes(base, clauses, tuple(places.items()))
     network.noise = [0] * distort.NOISE
-    network.noise[distort.SEED] = crc32(f"{seed} {text}".encode()) & 65535
+    network.noise[distort.SEED] = crc32(f"{seed} {canonical(text)}".encode()) & 65535
     network.flaw = flaws(clauses, called, network, seed)
     for clause in clauses:
         if clause.signal == "master" and clause.bits is not None:

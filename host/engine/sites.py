@@ -67,6 +67,8 @@ FULL = (1 << ACCUMULATOR) + (1 << 15) - 1  # what is read as 1.0
 ETA_BOUND = 24250 << 15  # fixedpoint/README.md: eta stays below 0.74 times what `fine` leaves room for
 MESSAGE_BOUND, INCOMING_BOUND = (1 << 28) - 1, (1 << 26) - 1  # 64.0; of the exact rule 1024.0
 WEIGHT_BOUND = 32767  # 8.0 as Q12
+# da/dl is c at the most, whatever c is: or eta, and what the exact rule multiplies with (da/dl) / c, would overflow.
+DERIVATIVE = "if a > c:\n    a = c"
 TYPICAL = {"l": 0.025, "L": 0.125, "T": 0.125, "b": 0.9}  # RMS of cross traces, measured at the presets' starts
 
 
@@ -90,6 +92,12 @@ def _value(signal: str, kernel: str, target: str, value: str, q: int | str, boun
     new = (f"tap = {value}", "@tap", f"{target} = tap")
     counted = {"count": count} if count else {}
     return Site(signal, kernel, f"{target} = {value}", new, q, bound, cell=cell, **counted)  # type: ignore[arg-type]
+
+
+def _master(kernel: str, old: str, x: str) -> Site:
+    """A parameter when its step is made, which is a bit longer than it is."""
+    full = tuple(f"if {x} {beyond}:\n    {x} = {end}" for beyond, end in ((f"> {FULL}", FULL), (f"< -{FULL}", -FULL)))
+    return Site("master", kernel, old, (old, *full, f"@{x}"), 26, FULL, keys=MAY["master"])
 
 
 def _leaky(
@@ -125,9 +133,9 @@ def _cells() -> tuple[Site, ...]:
         _value("weight", "derive", "wl", "(w[4 * p + 1] + 8192) >> 14", 12, WEIGHT_BOUND),
         _value("weight", "derive", "wt", "(w[4 * p + 2] + 8192) >> 14", 12, WEIGHT_BOUND),
         _value("weight", "derive", "m[q + _B]", "(w[4 * p + 3] + 2048) >> 12", 14, 1 << 17),
-        Site("coefficient", "derive", "m[q + _C] = c", ("@c", "m[q + _C] = c"), 15, 1 << 15, lowest=1),
+        Site("coefficient", "derive", "m[q + _C] = c", ("@c", DERIVATIVE, "m[q + _C] = c"), 15, 1 << 15, lowest=1),
         _before("update", "update", "v = w[i] - v", "v", 26, FULL, keys=MAY["update"]),
-        _after("master", "update", "v = w[i] - v", "v", 26, FULL, keys=MAY["master"]),
+        _master("update", "v = w[i] - v", "v"),
     ]
     for d, last in (("r", "grl"), ("b", "gbl")):
         for kind, name in (("l", "e"), ("L", "l"), ("T", "t"), ("b", "b")):
@@ -163,15 +171,16 @@ def _units() -> tuple[Site, ...]:
         Site("y", "absorb", "y = sign * x", ("y = sign * x", "@y", "x = ((y >> 31) | 1) * y"), 14, 1 << 14, cell="k",
              count=units),
         _before("self", "absorb", "e[a] = x", "x", ACCUMULATOR, FULL, 0.2, KEPT),
+        _before("self", "absorb", "x = ((x >> 15) - f) * c + x", "x", ACCUMULATOR, keys=("leak",)),
         _leaky("self", "absorb", "x = (x >> 15) * c + x - d", "x", 24, FULL, 0.03),
+        _before("self", "absorb", "x = (x >> 15) * c + x - d", "x", 24, keys=("leak",)),
         Site("message", "teach", "z[2 * outs + k] = total", ("@total", "z[2 * outs + k] = total"), 22, MESSAGE_BOUND,
              cell="k", count=units),
         _value("weight", "derive_weights", "v[p]", "(w[p] + 8192) >> 14", 12, WEIGHT_BOUND, count=weights),
-        _value("weight", "adapt", "v[p]", "(x + 8192) >> 14", 12, WEIGHT_BOUND, count=weights),
-        Site("coefficient", "derive_units", "u[q + _C] = c", ("@c", "u[q + _C] = c"), 15, 1 << 15, cell="k",
-             count=units, lowest=1),
+        Site("coefficient", "derive_units", "u[q + _C] = c", ("@c", DERIVATIVE, "u[q + _C] = c"), 15, 1 << 15,
+             cell="k", count=units, lowest=1),
         _before("update", "adapt", "x = w[p] - y", "y", 26, FULL, keys=MAY["update"]),
-        _after("master", "adapt", "x = w[p] - y", "x", 26, FULL, keys=MAY["master"]),
+        _master("adapt", "x = w[p] - y", "x"),
     )  # fmt: skip
 
 

@@ -34,14 +34,14 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True)
 class Clause:
-    """What is done to one signal, in this order: leak; gains, scatter, noise, what is constant of a cell; limit, bits.
+    """What is done to one signal, in this order: leak; gains, scatter, noise, what is constant of a cell; bits, limit.
 
     bits: fraction bits that are kept; block: bits, the sign included, of a word in block floating point. limit: the
-    signal is kept within +-2**limit. noise: standard deviation, of messages relative to the RMS of delta, else in units
-    of the signal. scatter: of a factor that is drawn anew each time. positive, negative: gain by the signal's sign.
-    leak: part of a kept value that is lost at every step. mismatch, offset: standard deviation, over the cells, of a
-    constant factor's deviation from 1, and of a constant that is added. stuck: share of the cells whose signal is
-    `value` always.
+    signal is kept in -2**limit to 2**limit less an LSB. noise: standard deviation, of messages relative to the RMS of
+    delta, else in units of the signal. scatter: of a factor that is drawn anew each time. positive, negative: gain by
+    the signal's sign. leak: part of a kept value that is lost at every step. mismatch, offset: standard deviation, over
+    the cells, of a constant factor's deviation from 1, and of a constant that is added. stuck: share of the cells whose
+    signal is `value` always.
     """
 
     signal: str
@@ -89,6 +89,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "value": (-1, 1),
 }
 WORDS = {"rounding": ROUNDINGS, "overflow": OVERFLOWS}
+HOW = {*WORDS, "value"}  # what says how, and does nothing by itself
 
 
 def _shown(value: object) -> str:
@@ -111,8 +112,12 @@ def parse(text: str) -> tuple[Clause, ...]:
             if name in values:
                 raise Unreadable(f"{signal}: {name} is there twice")
             values[name] = _value(signal, name, value)
-        found[signal] = Clause(signal, **values)  # type: ignore[arg-type]
-    return tuple(found[signal] for signal in SIGNALS if signal in found)
+        if not values.keys() - HOW:
+            raise Unreadable(f"{signal}: say what is done to it, as in {signal} bits=6")
+        found[signal] = clause = Clause(signal, **values)  # type: ignore[arg-type]
+        if clause.bits is not None and clause.limit is not None and clause.bits + clause.limit < 0:
+            raise Unreadable(f"{signal}: no bit is left of bits={clause.bits} limit={clause.limit}; choose more bits")
+    return tuple(found[signal] for signal in SIGNALS if signal in found and found[signal].given.keys() - HOW)
 
 
 def _value(signal: str, name: str, text: str) -> object:
@@ -129,9 +134,9 @@ def _value(signal: str, name: str, text: str) -> object:
         raise Unreadable(f"{signal}: {name}={text[:40]} is no {'whole number' if whole else 'decimal number'}")
     if not low <= float(text) <= high:
         raise Unreadable(f"{signal}: {name}={text}; choose {low:g} to {high:g}")
-    return int(text) if whole else float(text)
+    return int(text) if whole else float(text) + 0.0  # no -0.0
 
 
 def canonical(text: str) -> str:
-    """The one way to write it. Raises Unreadable."""
-    return "; ".join(map(str, parse(text)))
+    """The one way to write it, without clauses that do nothing. Raises Unreadable."""
+    return "; ".join(str(clause) for clause in parse(text) if clause != Clause(clause.signal))
