@@ -206,6 +206,7 @@ def test_study_of_graphs_shows_what_they_cost(tmp_path):
     write_report([study], tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
     assert ids(text) == {"small-graphs", "small-graphs-cost"} and "What survives" not in text
+    assert ">0.525</text>" in text and ">0.725</text>" in text, "coordinates are rounded, what is written is not"
     assert re.search(r"lattice: 0\.525 at 1\d\.\d million; small-world: 0\.725 at 1\d\.\d million", text)
 
 
