@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 SEEDS = (1, 2, 3, 4)
+BUDGET = {"images": 600, "epochs": 1, "test_images": 300, "seeds": list(SEEDS)}
 T = 3.182  # Student's, three degrees of freedom, 95 %
 BASE = {"lattice": 0.50, "small-world": 0.70}
 RECIPES = {"lattice": "critical", "small-world": "small-world"}
@@ -79,13 +80,12 @@ def results() -> list[dict[str, Any]]:
 def write_study(path: Path, found: list[dict[str, Any]], name: str = "small", waiting: int = 0) -> Path:
     """The directory of a study with these results; so many of its last runs are still to come."""
     path.mkdir(parents=True)
-    budget = {"images": 600, "epochs": 1, "test_images": 300, "seeds": list(SEEDS)}
     fields = (*COLUMNS[1:11], "id", "baseline")
     conditions = [{key: x[key] for key in fields} for x in found]
     about = {"name": name, "about": "what a small study shows", "spec": {}, "quick": True, "data": "0" * 16}
-    (path / "study.json").write_text(json.dumps({**about, **budget, "conditions": conditions, "complete": not waiting}))
+    (path / "study.json").write_text(json.dumps({**about, **BUDGET, "conditions": conditions, "complete": not waiting}))
     (path / "results.json").write_text(
-        json.dumps({"study": name, "about": about["about"], **budget, "results": found}, indent=1)
+        json.dumps({"study": name, "about": about["about"], **BUDGET, "results": found}, indent=1)
     )
     runs = list(dict.fromkeys((x["id"], seed) for x in found for seed in SEEDS))
     late = set(runs[len(runs) - waiting :])

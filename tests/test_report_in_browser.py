@@ -20,7 +20,7 @@ WATCH = (
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A page for each kind of thing that is on one."""
     place = tmp_path_factory.mktemp("pages")
-    found = {graph: page_of(place / graph, graph=graph) for graph in ("lattice", "diagonal", "forest")}
+    found = {graph: page_of(place / graph, graph=graph) for graph in ("lattice", "diagonal")}
     return {**found, "study": study_page(place / "study")}
 
 
@@ -31,7 +31,7 @@ def frame(text: str) -> int:
     return int(found[1])
 
 
-@pytest.mark.parametrize("kind", ["lattice", "diagonal", "forest", "study"])
+@pytest.mark.parametrize("kind", ["lattice", "diagonal", "study"])
 def test_page_says_nothing_on_the_console_and_asks_for_nothing(pages, kind, tmp_path):
     page = tmp_path / "page.html"
     page.write_text(pages[kind].read_text().replace("</body>", f"{WATCH}</body>"))
@@ -40,7 +40,7 @@ def test_page_says_nothing_on_the_console_and_asks_for_nothing(pages, kind, tmp_
     assert 'data-requests="0"' in text
 
 
-@pytest.mark.parametrize("kind", ["lattice", "diagonal", "forest"])
+@pytest.mark.parametrize("kind", ["lattice", "diagonal"])
 def test_animation_goes_on_by_itself_and_says_where_it_is(pages, kind, tmp_path):
     begun, _ = dom(pages[kind], tmp_path / "one", wait=600)
     later, _ = dom(pages[kind], tmp_path / "two", wait=1800)
@@ -63,7 +63,7 @@ def test_animation_stands_still_for_those_who_want_less_motion(pages, tmp_path):
     assert len(frames) == 1
 
 
-@pytest.mark.parametrize("kind", ["lattice", "diagonal", "forest", "study"])
+@pytest.mark.parametrize("kind", ["lattice", "diagonal", "study"])
 def test_page_fits_a_phone(pages, kind, tmp_path):
     assert on_a_phone(pages[kind], tmp_path) == (PHONE, PHONE)
 

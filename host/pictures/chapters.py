@@ -243,7 +243,7 @@ def _study(study: Study, shelf: Shelf) -> str:
     ended, failed, waiting = (study.runs(status) for status in ("complete", "failed", "waiting"))
     quick = " (--quick)" if about.get("quick") else ""
     pieces = [
-        f"<section><h2>Study: {escape(study.name)}</h2><p>{escape(str(about['about']))}</p>",
+        f"<section><h2>Study: {escape(study.name)}</h2><p>{escape(str(about.get('about', '')))}</p>",
         markup.facts(
             [
                 ("training images x epochs" + quick, f"{about['images']:,} x {about['epochs']}"),

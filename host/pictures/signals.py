@@ -9,6 +9,7 @@ from fixedpoint import kernels
 from fixedpoint.diagonal import Diagonal
 from fixedpoint.diagonal_kernels import RECORD
 from fixedpoint.lattice import BELOW, CELL, COARSE, LAG, LEFT, RIGHT, TOP, WL, WT, C
+from host.engine.floating import gradients
 
 Y_BITS, C_BITS, W_BITS, _, _, _, MSG_BITS, _ = kernels.FORMATS
 UNIT, _ = RECORD
@@ -60,11 +61,9 @@ def _watch_diagonal(network: Diagonal, image: Array, label: int) -> Seen:
     predicted = network.gradient(label)
     v = np.array(network.v[n + 2 * units :]).reshape(-1, units) / 2.0**W_BITS
     arrived = np.array(network.z[2 * network.cols :]) / 2.0**MSG_BITS
-    sums = np.array(network.s[:n]) / 2.0 ** (2 * Y_BITS - network.narrow - network.gain)
-    gradient = sums * np.repeat(arrived, rows)
     return Seen(
         np.concatenate([np.array(traces).T, y.T]),
-        np.concatenate([gradient, arrived])[:, None],
+        np.concatenate([gradients(network)[:n], arrived])[:, None],
         np.cumsum(y, 0) @ v.T,
         _error(network),
         predicted,

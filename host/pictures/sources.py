@@ -9,12 +9,13 @@ from typing import Any
 
 from host.base.cli import UserError
 from host.data.dataset import Dataset
-from host.runs.checkpoint import CHECKPOINT, Checkpoint
+from host.runs.checkpoint import CHECKPOINT, Checkpoint, damaged
 from host.runs.config import Config, prepare
 from host.runs.directory import CONFIG, RunDirectory
 from host.runs.options import data_of
 
 STUDY, RESULTS, TABLE, LINK = "study.json", "results.json", "results.csv", "link.json"
+BUDGET = ("images", "epochs", "test_images", "seeds")  # of a study
 SAME = ("figure", "series", "graph", "rule", "preset", "disturb")  # of a condition, in both tables of a study
 
 
@@ -120,21 +121,25 @@ def _run(path: Path) -> Source:
 
 
 def _study(path: Path) -> Study:
-    about = _json(path / STUDY)
+    about = _json(path / STUDY, BUDGET)
     if not (path / RESULTS).is_file():
         raise UserError(f"{path} has no {RESULTS} yet; look again when its first run has ended")
     try:
         with open(path / TABLE, newline="", encoding="utf-8") as file:
             table = list(csv.DictReader(file))
-        return Study(path, about, _json(path / RESULTS)["results"], table)
     except OSError as error:
         raise UserError(f"cannot read {path / TABLE} ({error.strerror}); make that possible") from error
+    return Study(path, about, _json(path / RESULTS, ("results",))["results"], table)
 
 
-def _json(path: Path) -> Any:
+def _json(path: Path, needs: Sequence[str] = ()) -> dict[str, Any]:
+    """The JSON object in a file, which has these parts at the least. Raises UserError."""
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text())
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror}); make that possible") from error
     except ValueError as error:
-        raise UserError(f"{path} is damaged ({error}); restore it, or make it anew") from error
+        raise damaged(path, str(error)) from error
+    if not isinstance(found, dict) or not set(needs) <= found.keys():
+        raise damaged(path, f"it is no JSON object with {', '.join(needs) or 'names'}")
+    return found

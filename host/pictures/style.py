@@ -177,12 +177,16 @@ def tidy(svg: str, alt: str) -> str:
     svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.S)
     used = set(re.findall(r"#([A-Za-z][\w.-]*)", svg))
     svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
-    svg = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), svg)
+    svg = re.sub(r'="[^"]*"', lambda found: re.sub(r"\d+\.\d{3,}", _short, found[0]), svg)
     for name, (light, _) in COLOURS.items():
         svg = svg.replace(light, f"var(--{name},{light})")
     svg = re.sub(r"\n\s*", "\n", svg)
     attributes = f'<svg role="img" aria-label="{html.escape(alt)}" '
     return svg.replace("<svg ", attributes, 1).replace('version="1.1"', "", 1)
+
+
+def _short(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
 
 
 def power(base: int) -> Callable[[float, Any], str]:
