@@ -20,6 +20,7 @@ from host.engine.passes import Passes, passes_of
 
 # Every kind of network that there is: cells of both rules and of several wirings, and units.
 KINDS = ("lattice", "small-world", "forest", "exact", "diagonal")
+DIVISOR = {kind: 16 if kind == "exact" else 1 for kind in KINDS}  # messages of the exact rule have 4 bits less
 RATES = ((20972, 16), (20972, 17), (20972, 18), (20972, 18))
 INIT = (3000, 2048, 1000, 3000, 2048, -8192, 8192, 0, 2048)
 WIRINGS: dict[str, Callable[..., Any]] = {

@@ -20,6 +20,7 @@ NEUTRAL = {
     "mismatch": "0.000001", "offset": "0.000000001", "stuck": "0.000001", "noise": "0.000000001", "leak": "0.00001",
     "block": "31",
 }  # fmt: skip
+LEAST = {("cross", "noise")}  # the least that can be written is half an LSB of b's 29-bit accumulators
 signals = pytest.mark.parametrize("signal", SIGNALS)
 kinds = pytest.mark.parametrize("kind", KINDS)
 
@@ -51,7 +52,7 @@ def test_no_text_is_the_network_itself(kind):
 @kinds
 @signals
 def test_what_disturbs_by_nothing_leaves_every_bit_as_it_was(kind, signal):
-    keys = [key for key in allowed(kind, signal) if key in NEUTRAL]
+    keys = [key for key in allowed(kind, signal) if key in NEUTRAL and (signal, key) not in LEAST]
     if not keys:
         pytest.skip("this network has no such signal")
     text = " ".join([signal, *(f"{key}={NEUTRAL[key]}" for key in keys)])
