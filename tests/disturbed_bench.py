@@ -2,6 +2,7 @@
 
 from array import array
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from fixedpoint.diagonal import Diagonal
 from fixedpoint.lattice import Lattice
 from fixedpoint.network import Network, Random
 from host.engine import checked
-from host.engine.disturbed import disturb
+from host.engine.disturbed import disturb, names
 from host.engine.lanes import Lanes
 from host.engine.passes import Passes, passes_of
 
@@ -112,4 +113,5 @@ def watched(passes: Passes, bits: int) -> SimpleNamespace:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checked, "BITS", bits)
         patch.setattr(checked, "BOUND", 1 << (bits - 1))
-        return checked.watched(passes.program).kernels
+        called = {name: passes.program.kernels[name] for name in names(passes)}
+        return checked.watched(replace(passes.program, kernels=called)).kernels

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from disturbed_bench import interpreted, small
 
-from host.engine.disturbed import flawed, flaws, names
 from host.engine.distort import DRAW, MULTIPLIER, NOISE, SEED, STEP
+from host.engine.disturbed import flawed, flaws, names
 from host.engine.passes import passes_of
 from host.engine.sites import SITES
 from host.runs.disturbance import parse
