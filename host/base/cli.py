@@ -92,6 +92,23 @@ def held() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+@contextlib.contextmanager
+def shielded() -> Iterator[None]:
+    """Threads and processes that are begun within hear nothing of Ctrl-C or the end of a terminal, nor do theirs.
+
+    A terminal tells all its processes, and this one, which heeds it, tells the others in its own time. Here a signal
+    waits for the end.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+
 def interrupt(number: int, frame: object) -> NoReturn:
     """As a handler: interrupt at once."""
     Interrupt.last = signal.Signals(number)

@@ -5,6 +5,7 @@ What a lane ends with is what the lattice ends with alone, to the last bit: lane
 
 import copy
 import ctypes
+import os
 import types
 from array import array
 from collections.abc import Callable, Sequence
@@ -72,6 +73,11 @@ def aligned(shape: tuple[int, int]) -> np.ndarray:
     memory = np.zeros(size + 64, np.uint8)
     begin = -memory.ctypes.data % 64
     return memory[begin : begin + size].view(np.int32).reshape(shape)
+
+
+def cores() -> int:
+    """How many processor cores there are for this process."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def groups(count: int, workers: int) -> list[int]:

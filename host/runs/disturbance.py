@@ -138,5 +138,5 @@ def _value(signal: str, name: str, text: str) -> object:
 
 
 def canonical(text: str) -> str:
-    """The one way to write it. Raises Unreadable."""
-    return "; ".join(map(str, parse(text)))
+    """The one way to write it, without clauses that do nothing. Raises Unreadable."""
+    return "; ".join(str(clause) for clause in parse(text) if clause != Clause(clause.signal))

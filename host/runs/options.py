@@ -21,6 +21,7 @@ from host.runs.presets import PRESETS, q12
 EPOCHS = {"host.simulate": 10, "host.stream": 1}  # defaults
 EVALUATE = cli.Case("--evaluate", lambda args: args.evaluate is not None)
 SEEDS = cli.Case("--seeds", lambda args: getattr(args, "seeds", None) is not None)
+Load = Callable[[str | None], dataset.Dataset]  # what reads the data at a source
 
 
 def add_network_options(parser: cli.Parser, training: tuple[cli.Case, ...] = ()) -> None:
@@ -96,6 +97,12 @@ def add_run_options(parser: cli.Parser, command: str) -> None:
         action="store_true",
         useless=training,
         help="go on with the run in --run-dir; its config.json has all other options",
+    )
+    parser.option(
+        "--no-report",
+        action="store_true",
+        useless=training,
+        help="write no report.html at the end: it takes some seconds (and is only written if matplotlib is there)",
     )
     parser.option("--evaluate", type=Path, metavar=CHECKPOINT, help="only test a checkpoint, do not train")
     parser.option("--json", action="store_true", help="print the result as one JSON object on stdout")
@@ -209,18 +216,18 @@ def open_run(
 def way_on(args: argparse.Namespace, command: str, path: Path) -> str:
     """The command that goes on with a run: what was given and is not in its config.json is given again."""
     words = ["python", "-m", command, "--run-dir", str(path), "--resume"]
-    for name in ("seeds", "workers", "data", "engine", "port", "baud", "sim_arch", "twin", "exit", "json"):
+    for name in ("seeds", "workers", "data", "engine", "port", "baud", "sim_arch", "twin", "exit", "no_report", "json"):
         if name in args.given and (name != "data" or args.resume):  # else the run itself remembers where they were
             value = getattr(args, name)
             words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
     return shlex.join(words)
 
 
-def data_of(path: Path, config: Config, source: str | None) -> dataset.Dataset:
+def data_of(path: Path, config: Config, source: str | None, load: Load = dataset.load) -> dataset.Dataset:
     """The data of the run in a directory. Raises UserError if they are not at `source`, or its config.json is wrong."""
     needs = f"the run in {path} needs"
     try:
-        data = dataset.load(source)
+        data = load(source)
     except cli.UserError as error:
         raise cli.UserError(f"{needs} what is not there: {error}; name its data with --data") from error
     training, test = len(data.train_images), len(data.test_images)

@@ -32,11 +32,11 @@ class Member:
         return len(self.epochs) == self.config.epochs
 
 
-def numbers(text: str) -> list[int]:
-    """The seeds that --seeds names: 1-8, or 1,3,5-7. Raises UserError."""
+def numbers(text: str, option: str = "--seeds") -> list[int]:
+    """The seeds that --seeds names: 1-8, or 1,3,5-7. Raises UserError, which names the option that they came from."""
 
     def wrong(why: str) -> UserError:
-        return UserError(f"--seeds {shown(text)}: {why}; choose {MOST} at most of 0 to {MAX_SEED}, as 1-8 or 1,3,5-7")
+        return UserError(f"{option} {shown(text)}: {why}; choose {MOST} at most of 0 to {MAX_SEED}, as 1-8 or 1,3,5-7")
 
     found: list[int] = []
     for part in text.split(","):
