@@ -7,8 +7,8 @@ from disturbed_bench import KINDS, Walk, in_lanes, noise_images, params_of, smal
 
 from host.base.cli import UserError
 from host.engine.dialect import Kernel
-from host.engine.disturbed import check, disturb, names, sites_of
 from host.engine.distort import STEP
+from host.engine.disturbed import check, disturb, names, sites_of
 from host.engine.lanes import Lanes
 from host.engine.passes import passes_of
 from host.engine.sites import MAY
@@ -20,6 +20,7 @@ NEUTRAL = {
     "mismatch": "0.000001", "offset": "0.000000001", "stuck": "0.000001", "noise": "0.000000001", "leak": "0.00001",
     "block": "31",
 }  # fmt: skip
+LEAST = {("cross", "noise")}  # the least that can be written is half an LSB of b's 29-bit accumulators
 signals = pytest.mark.parametrize("signal", SIGNALS)
 kinds = pytest.mark.parametrize("kind", KINDS)
 
@@ -51,7 +52,7 @@ def test_no_text_is_the_network_itself(kind):
 @kinds
 @signals
 def test_what_disturbs_by_nothing_leaves_every_bit_as_it_was(kind, signal):
-    keys = [key for key in allowed(kind, signal) if key in NEUTRAL]
+    keys = [key for key in allowed(kind, signal) if key in NEUTRAL and (signal, key) not in LEAST]
     if not keys:
         pytest.skip("this network has no such signal")
     text = " ".join([signal, *(f"{key}={NEUTRAL[key]}" for key in keys)])
@@ -67,7 +68,7 @@ def test_what_disturbs_by_nothing_leaves_every_bit_as_it_was(kind, signal):
 # Texts that have, together, every key of every signal, all roundings and overflows; of each kind of network its own.
 CLAUSES = (
     "y bits=9 rounding=floor limit=-1 overflow=wrap; message block=6 rounding=stochastic noise=0.05 positive=0.97; "
-    "incoming noise=0.1 bits=9 limit=0; state bits=12 rounding=zero limit=-1; self bits=11 rounding=stochastic leak=0.1;"
+    "incoming noise=0.1 bits=9 limit=0; state bits=12 rounding=zero limit=-1; self bits=11 leak=0.1 rounding=zero; "
     "cross bits=10 rounding=floor scatter=0.1 offset=0.01; gradient bits=14 rounding=stochastic; coefficient bits=5 "
     "rounding=zero mismatch=0.1; weight bits=6 rounding=stochastic limit=0; master bits=12 rounding=stochastic; "
     "update bits=20 rounding=floor limit=-9",
@@ -75,8 +76,8 @@ CLAUSES = (
     "stuck=0.1 value=0.001 offset=0.0001; incoming gain=1.1 positive=0.9 negative=0.95 scatter=0.1 mismatch=0.1 "
     "offset=0.001 stuck=0.1; state noise=0.05 leak=0.05; self noise=0.1 limit=-1; cross noise=0.2 leak=0.1 gain=0.9 "
     "mismatch=0.1 stuck=0.1 value=0.1; gradient block=7 rounding=zero; coefficient noise=0.05 scatter=0.1 stuck=0.1 "
-    "value=0.3; weight noise=0.02 mismatch=0.1 offset=0.01 stuck=0.1 value=0.5; master noise=0.0001; update noise=0.001",
-    "y gain=1.2 positive=0.9 negative=1.1 scatter=0.1 bits=8 rounding=stochastic; message bits=12 rounding=zero limit=0 "
+    "value=0.3; weight noise=0.02 mismatch=0.1 offset=0.01 stuck=0.1 value=0.5; master noise=0.0001; update noise=0.01",
+    "y gain=1.2 positive=0.9 negative=1.1 scatter=0.1 bits=8 rounding=stochastic; message bits=9 rounding=zero limit=0 "
     "overflow=wrap; incoming bits=10 rounding=floor limit=-2 overflow=wrap; state bits=8 limit=-2 overflow=wrap; "
     "self bits=9 rounding=floor limit=-2 overflow=wrap; cross bits=9 limit=-2 overflow=wrap positive=1.1 negative=0.9 "
     "rounding=stochastic; gradient block=9 rounding=floor; coefficient gain=0.9 positive=0.9 negative=0.7 offset=0.05 "
