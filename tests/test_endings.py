@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fixedpoint.lattice import Lattice
 from host import simulate
 from host.base import cli
 from host.engine.learners import LaneLearner
 from host.runs.checkpoint import Checkpoint
+from host.runs.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("--limit", "200", "--test-limit", "50", "--epochs", "1")
@@ -367,13 +367,13 @@ def test_checkpoint_with_json_too_deep_is_damaged(answer, tmp_path):
 def test_ctrl_c_in_a_compilers_callback_is_not_swallowed(answer, monkeypatch):
     """A compiler's callbacks drop an exception that is raised in them: the run would go on to its end."""
 
-    def compiling(lattice: Lattice) -> LaneLearner:
+    def compiling(config: Config) -> LaneLearner:
         ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.SIGINT))()
-        return LaneLearner(lattice)
+        return LaneLearner(config.network())
 
     lost: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", lost.append)
-    monkeypatch.setattr(simulate, "LaneLearner", compiling)
+    monkeypatch.setattr(simulate.LaneLearner, "of", compiling)
     code, out, err = answer(simulate.main, "--limit", 5, "--test-limit", 5, "--epochs", 1, "--rows", 4)
     assert (code, out) == (130, "") and err.splitlines()[-1] == "interrupted"
     assert lost == []
