@@ -4,12 +4,14 @@ See host.engine.checked for what is checked. `python -m host.simulate --engine c
 can be resumed.
 """
 
-from tqdm import tqdm
+import time
+from functools import partial
 
 from host.base import cli
 from host.data import dataset
 from host.engine.checked import BITS, report
 from host.engine.learners import FixedLearner, executor
+from host.runs import output
 from host.runs.config import SEGMENT, configure, prepare
 from host.runs.options import add_network_options, wanted_network
 
@@ -29,14 +31,16 @@ def main() -> int:
     data = prepare(data, config)
     with cli.held():
         learner = FixedLearner(config.network(**executor("checked")))
-    with tqdm(total=config.total, unit="img") as bar:
+    with output.Gauge() as gauge:
         for epoch in range(config.epochs):
             order = config.order(epoch)
             for start in range(0, config.images, SEGMENT):
                 which = order[start : start + SEGMENT]
-                learner.set_rates(config, epoch * config.images + start)
+                step = epoch * config.images + start
+                learner.set_rates(config, step)
                 learner.train(data.train_images[which], data.train_labels[which])
-                bar.update(len(which))
+                done = step + len(which)
+                gauge.show(time.monotonic(), partial("image {}/{}".format, done, config.total), done, config.total)
     print(report())
     what = f"{config.preset}, {config.graph}, {config.rule}"
     print(f"{config.total} training steps, {what}, digest {learner.digest()}: nothing left {BITS} bits")

@@ -14,7 +14,8 @@ The result is on stdout, all else on stderr. Examples:
 
 --seeds trains its runs side by side, in lanes of a processor's vectors. Each has a directory of its own, and goes on
 alone as well; they are runs/critical-1-1, runs/critical-2-1 ..., with --run-dir DIR DIR/seed-1, DIR/seed-2 ...; with
-a DIR that has {seed} in it, the seed takes its place. With --resume those that are not there yet begin.
+a DIR that has {seed} in it, the seed takes its place. With --resume those that are not there yet begin. One report.html
+is about all of them: in DIR, else in the first one's directory.
 """
 
 import argparse
@@ -24,6 +25,7 @@ import sys
 from host.base import cli
 from host.engine.lanes import cores, groups
 from host.engine.learners import FixedLearner, FloatLearner, LaneLearner, executor
+from host.pictures.ending import conclude
 from host.runs import output
 from host.runs.config import Config
 from host.runs.disturbance import OVERFLOWS, RANGES, ROUNDINGS, SIGNALS
@@ -78,6 +80,7 @@ def train(args: argparse.Namespace) -> None:
     run = Run(config, data, make_learner(config, engine), begin())
     if args.resume:
         run.resume()
+    ends_now = not run.complete
     output.announce(run, engine, epochs_note(args, NAME), board=False)
     again = way_on(args, NAME, run.directory.path)
     with cli.Interrupt() as status:
@@ -87,6 +90,8 @@ def train(args: argparse.Namespace) -> None:
 
         output.say(watched())
     output.show(f"Trained by {NAME} ({engine})", output.trained(run), args.json, again)
+    if not args.no_report:
+        conclude([run.directory.path], run.directory.path, args.data, ends_now)
 
 
 def train_several(args: argparse.Namespace) -> None:
@@ -94,6 +99,7 @@ def train_several(args: argparse.Namespace) -> None:
     if args.engine not in (None, "llvm"):
         raise cli.UserError(f"--seeds trains in lanes, which --engine {args.engine} has not; leave one of the two out")
     members, run_dir = open_members(args, NAME, numbers(args.seeds))
+    ends_now = not all(member.complete for member in members)
     ensemble = Ensemble(members, args.workers or cores(), groups)
     ensemble.announce(run_dir, epochs_note(args, NAME))
     again = way_on(args, NAME, run_dir)
@@ -103,6 +109,8 @@ def train_several(args: argparse.Namespace) -> None:
     with cli.Interrupt() as status:
         ensemble.follow(worker, again, status)
     output.show(f"{len(members)} runs trained by {NAME} (llvm)", ensemble.result(), args.json, again)
+    if not args.no_report:
+        conclude([m.path for m in members], run_dir if run_dir.is_dir() else members[0].path, args.data, ends_now)
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from host.board.learner import BoardLearner, Stopped
 from host.board.ports import reach
 from host.board.transport import Gone, LinkLost
 from host.data import dataset
+from host.pictures.ending import conclude
 from host.runs import output
 from host.runs.config import Config
 from host.runs.options import EVALUATE, add_run_options, epochs_note, open_checkpoint, open_run, way_on
@@ -109,12 +110,18 @@ def train(args: argparse.Namespace) -> None:
         if nothing_to_do and args.twin:
             output.say("the run is complete: there is nothing left that --twin could compare")
         again = way_on(args, NAME, directory)
-        output.follow(run, CHUNK, status, again, lambda: resent(learner), (Stopped,))
-        return output.trained(run) | ({} if nothing_to_do else summary(learner))
+        begun = learner.link.clock()
+        output.follow(run, CHUNK, status, again, lambda: resent(learner), (Stopped,), lambda: seen(learner, begun))
+        counters = {} if nothing_to_do else summary(learner)
+        if counters:
+            run.directory.keep_link(counters)
+        return output.trained(run) | counters
 
     result = connected(args, config, data, work)
-    again = way_on(args, NAME, Path(str(result["run_dir"])))
-    output.show(f"Trained on {board_of(args)}", result, args.json, again)
+    directory = Path(str(result["run_dir"]))
+    output.show(f"Trained on {board_of(args)}", result, args.json, way_on(args, NAME, directory))
+    if not args.no_report:
+        conclude([directory], directory, args.data, again="bytes_per_image" in result)
 
 
 def board_of(args: argparse.Namespace) -> str:
@@ -134,6 +141,19 @@ def resent(learner: BoardLearner) -> str:
     """For the progress: how the link is."""
     count = learner.link.statistics.retransmitted
     return f"  resent {count}" if count else ""
+
+
+def seen(learner: BoardLearner, begun: float) -> list[str]:
+    """For a terminal: how the link is, and how the board, without asking it. begun: when training did."""
+    s = learner.link.statistics
+    if not s.images:
+        return []
+    share = s.computing / max(learner.link.clock() - begun, s.computing)
+    return [
+        f"link   resent {s.retransmitted}  time-outs {s.timeouts}  reconnects {s.resets}"
+        f"  {s.bytes_out / s.images:.0f} bytes an image",
+        f"board  computes {share:.0%} of the time, {1000 * learner.link.pace:.1f} ms an image",
+    ]
 
 
 def main() -> None:

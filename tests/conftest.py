@@ -14,6 +14,7 @@ from image_tool import run_tool
 from scripted_line import ROW, SIZE, Script, intact
 
 from host.base import cli
+from host.pictures import ending
 from tools.faults.episode import Episode
 from tools.faults.golden import small
 from tools.faults.world import World
@@ -66,6 +67,12 @@ def ctrl_c_works() -> Iterator[None]:
     old = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, old)
+
+
+@pytest.fixture(autouse=True)
+def no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs end without their page, which takes longer than a small run; tests of it put this back."""
+    monkeypatch.setattr(ending, "available", lambda: False)
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ def noise(train: int = 23, test: int = 12, steps: int = 5, width: int = 4) -> Da
 DATA = noise()
 CONFIGS = {kind: configure(DATA, "article", 1, 3, cols=3, arithmetic=kind) for kind in ("fixed", "float")}
 CONFIG = CONFIGS["fixed"]
+FILES = ["checkpoint.npz", "config.json", "epochs.jsonl", "results.csv"]  # of a run
 
 
 def refused(call: Callable[[], object], *parts: str) -> str:

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fixedpoint.lattice import Lattice
 from host import simulate
 from host.base import cli
 from host.engine.learners import LaneLearner
 from host.runs.checkpoint import Checkpoint
+from host.runs.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("--limit", "200", "--test-limit", "50", "--epochs", "1")
@@ -35,7 +35,7 @@ def shell(text: str, cwd: Path, **environment: str) -> subprocess.CompletedProce
 def finished(tmp_path_factory) -> Path:
     """A directory in which the run "done" is complete."""
     path = tmp_path_factory.mktemp("finished")
-    argv = [sys.executable, "-m", "host.simulate", *SMALL, "--run-dir", "done"]
+    argv = [sys.executable, "-m", "host.simulate", *SMALL, "--run-dir", "done", "--no-report"]
     assert subprocess.run(argv, cwd=path, env=ENVIRONMENT, capture_output=True).returncode == 0
     return path
 
@@ -186,7 +186,7 @@ def test_a_signal_before_training_ends_in_one_line(answer, dispositions, monkeyp
 @pytest.mark.parametrize("to", [">/dev/full", ">&-"], ids=["full", "closed"])
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_stdout_that_takes_no_result_is_a_one_line_error_after_the_run_is_saved(tmp_path, finished, to, unbuffered):
-    line = f"$PY -m host.simulate {' '.join(SMALL)} --run-dir r {to}"
+    line = f"$PY -m host.simulate {' '.join(SMALL)} --no-report --run-dir r {to}"
     done = shell(line, tmp_path, PYTHONUNBUFFERED=unbuffered)
     assert done.returncode == cli.EXIT_USER_ERROR
     assert_one_line(done.stderr.splitlines(keepends=True)[-1], "stdout does not take the result", "--resume")
@@ -217,14 +217,14 @@ def test_a_saved_run_is_named_only_where_there_is_one(finished, command, way_out
 
 @pytest.mark.parametrize("to", ["2>/dev/full", "2>&-"], ids=["full", "closed"])
 def test_a_stderr_that_takes_nothing_does_not_stop_a_run(tmp_path, finished, to):
-    done = shell(f"$PY -m host.simulate {' '.join(SMALL)} --run-dir r --json {to}", tmp_path)
+    done = shell(f"$PY -m host.simulate {' '.join(SMALL)} --no-report --run-dir r --json {to}", tmp_path)
     wanted = Checkpoint.read(finished / "done/checkpoint.npz").digest
     assert done.returncode == 0 and json.loads(done.stdout)["digest"] == wanted
     assert Checkpoint.read(tmp_path / "r/checkpoint.npz").digest == wanted
 
 
 def test_without_any_stream_a_run_is_saved_and_no_file_gets_what_was_said(tmp_path):
-    done = shell(f"$PY -m host.simulate {' '.join(SMALL)} --run-dir r <&- >&- 2>&-", tmp_path)
+    done = shell(f"$PY -m host.simulate {' '.join(SMALL)} --no-report --run-dir r <&- >&- 2>&-", tmp_path)
     assert done.returncode == cli.EXIT_USER_ERROR
     assert Checkpoint.read(tmp_path / "r/checkpoint.npz").step == 200
     assert json.loads((tmp_path / "r/config.json").read_text())["images"] == 200
@@ -245,7 +245,7 @@ def test_a_reader_that_leaves_first_is_no_error_and_no_noise(finished, unbuffere
 
 
 def test_a_reader_of_stderr_that_leaves_does_not_stop_a_run(tmp_path):
-    run = f"$PY -m host.simulate {' '.join(SMALL)} --run-dir r --json"
+    run = f"$PY -m host.simulate {' '.join(SMALL)} --no-report --run-dir r --json"
     shell(f"{{ sleep 0.3; {run} >out; echo $? >code; }} 2>&1 | true", tmp_path)
     assert (tmp_path / "code").read_text() == "0\n"
     assert json.loads((tmp_path / "out").read_text())["steps"] == 200
@@ -367,13 +367,13 @@ def test_checkpoint_with_json_too_deep_is_damaged(answer, tmp_path):
 def test_ctrl_c_in_a_compilers_callback_is_not_swallowed(answer, monkeypatch):
     """A compiler's callbacks drop an exception that is raised in them: the run would go on to its end."""
 
-    def compiling(lattice: Lattice) -> LaneLearner:
+    def compiling(config: Config) -> LaneLearner:
         ctypes.CFUNCTYPE(None)(lambda: signal.raise_signal(signal.SIGINT))()
-        return LaneLearner(lattice)
+        return LaneLearner(config.network())
 
     lost: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", lost.append)
-    monkeypatch.setattr(simulate, "LaneLearner", compiling)
+    monkeypatch.setattr(simulate.LaneLearner, "of", compiling)
     code, out, err = answer(simulate.main, "--limit", 5, "--test-limit", 5, "--epochs", 1, "--rows", 4)
     assert (code, out) == (130, "") and err.splitlines()[-1] == "interrupted"
     assert lost == []

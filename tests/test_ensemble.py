@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_run import CONFIG, DATA, refused
+from small_run import CONFIG, DATA, FILES, refused
 
 from host import simulate
 from host.base import cli
@@ -53,7 +53,7 @@ def contents(path: Path) -> tuple[object, ...]:
     assert lines == saved.epochs
     about = {**vars(saved), "params": saved.params.tobytes(), "seconds": 0, "epochs": untimed(saved.epochs)}
     config = json.loads((path / "config.json").read_text())
-    assert sorted(file.name for file in path.iterdir()) == ["checkpoint.npz", "config.json", "epochs.jsonl"]
+    assert sorted(file.name for file in path.iterdir()) == FILES
     return about, config
 
 
@@ -179,7 +179,8 @@ def test_complete_runs_are_only_reported_and_missing_ones_begin(answer, tmp_path
 
 
 def started(*options: object) -> subprocess.Popen:
-    argv = [sys.executable, "-m", "host.simulate", "--seeds", "1-3", "--workers", "1", *map(str, options)]
+    fixed = ("-m", "host.simulate", "--seeds", "1-3", "--workers", "1", "--no-report")
+    argv = [sys.executable, *fixed, *map(str, options)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
@@ -209,7 +210,7 @@ def test_ctrl_c_saves_all_and_the_whole_command_goes_on(tmp_path, whole):
     run.send_signal(signal.SIGINT)
     out, err = run.communicate(timeout=60)
     assert (run.returncode, out) == (cli.EXIT_INTERRUPTED, "") and "Traceback" not in err
-    again = "python -m host.simulate --run-dir r --resume --seeds 1-3 --workers 1"
+    again = "python -m host.simulate --run-dir r --resume --seeds 1-3 --workers 1 --no-report"
     assert err.endswith(f"saved 3 runs; go on with: {again}\ninterrupted\n")
     stopped = steps(tmp_path / "r")
     assert len(set(stopped)) == 1 and 0 < stopped[0] < 600 * 8

@@ -22,7 +22,7 @@ from host.engine.lanes import COMPILING
 
 ROOT = Path(__file__).resolve().parent.parent
 STRANGER = 12345
-SMALL = ("--rows", "10", "--limit", "30", "--test-limit", "10", "--epochs", "1")
+SMALL = ("--rows", "10", "--limit", "30", "--test-limit", "10", "--epochs", "1", "--no-report")
 
 
 # Places for the cache

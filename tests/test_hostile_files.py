@@ -63,6 +63,7 @@ WRONG = [  # a field, with a value that it cannot have
     ("wiring_seed", -1),
     ("cool", 5),
     ("rate_v", "-1"),
+    ("disturb", "y noise=0.10"),
 ]
 
 

@@ -53,7 +53,7 @@ def test_board_without_machine_code_gets_the_sources(tmp_path: Path, capsys: pyt
         assert {name: files[name] for name in SOURCES} == SOURCES
         assert files.keys() == {*SOURCES, "main.py", "manifest.json", "data/mine.txt"}
         argv = [sys.executable, "-m", "host.stream", "--port", board.port, "--json", "--twin", "--rows", "8",
-                "--limit", "5", "--test-limit", "5", "--run-dir", str(tmp_path / "run")]  # fmt: skip
+                "--limit", "5", "--test-limit", "5", "--run-dir", str(tmp_path / "run"), "--no-report"]  # fmt: skip
         done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0 and json.loads(done.stdout)["steps"] == 5, done.stderr
         assert install.install(board.port, say=lambda text: None)["march"] == "py", "once more, with it running"

@@ -19,8 +19,8 @@ ENGINE = {"array", "binascii", "gc", "micropython"}
 BOARD = ENGINE | {"gc", "os", "select", "struct", "sys", "time"}
 # What the host side needs beside Python itself: by package, as installed or only where one command uses it.
 INSTALLED = {
-    "host": {"numpy", "llvmlite", "serial", "tqdm", "joblib", "distributed"},
-    "tools": {"numpy", "tqdm", "littlefs"},
+    "host": {"numpy", "llvmlite", "matplotlib", "serial", "rich", "joblib", "distributed"},
+    "tools": {"numpy", "littlefs"},
 }
 
 # Which packages a package may import. host starts the tools that build a board's image as programs; tools measure the
@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "tools": {"fixedpoint", "firmware", "host", "tools"},
 }
 # The rooms of host, each using only its own modules and those of the rooms before it; the commands stand on top.
-FLOORS = ("base", "data", "reference", "runs", "engine", "board", "studies")
+FLOORS = ("base", "data", "reference", "runs", "engine", "board", "studies", "pictures")
 
 
 def sources(package: str) -> list[Path]:
@@ -168,7 +168,7 @@ def test_packages_of_the_distribution_are_the_ones_there_are():
                 covered = any(path.match(pattern) for pattern in setuptools["package-data"]["*"])
                 assert covered, f"{path.relative_to(ROOT)} would not be installed"
     names = {requirement.split(">")[0].split(";")[0] for requirement in project["project"]["dependencies"]}
-    assert {"numpy", "llvmlite", "pyserial", "tqdm"} <= names
+    assert {"numpy", "llvmlite", "pyserial", "rich"} <= names
 
 
 def test_top_of_the_tree_is_bare():

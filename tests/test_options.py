@@ -194,7 +194,7 @@ def test_options_that_say_the_same_again_are_welcome(answer, stopped):
 def test_options_that_contradict_the_run_are_named_as_options(answer, stopped, tmp_path):
     stopped(*SMALL, "--epochs", 3)
     before = snapshot(tmp_path)
-    assert len(before) == 6
+    assert len(before) == 8
     for flag, values in VALUES.items():
         if flag == "--rows":
             values = [7]

@@ -1,11 +1,13 @@
 """host.runs: a run interrupted anywhere ends as if it had not been, and its directory is never spoilt."""
 
+import csv
 import errno
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -13,17 +15,18 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from small_run import CONFIG, CONFIGS, DATA, refused
+from small_run import CONFIG, CONFIGS, DATA, FILES, refused
 
 from host.base import files
 from host.base.files import aside_of, write_atomically
-from host.engine.learners import FixedLearner, FloatLearner, executor
+from host.engine.learners import FixedLearner, FloatLearner, LaneLearner, executor
 from host.runs.checkpoint import Checkpoint, digest
 from host.runs.config import OPTIONS, Config
 from host.runs.directory import RunDirectory
 from host.runs.run import Learner, Run
 
 ROOT = Path(__file__).resolve().parent.parent
+SAVED = ("checkpoint.npz", "epochs.jsonl", "results.csv")  # one after the other
 # Every example begins with a directory of its own.
 many = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -70,7 +73,7 @@ def assert_as_expected(run: Run, kind: str = "fixed") -> None:
     assert saved.params.tobytes() == params and saved.step == run.step == CONFIG.total
     lines = [json.loads(line) for line in (run.directory.path / "epochs.jsonl").read_text().splitlines()]
     assert lines == run.epochs
-    assert sorted(p.name for p in run.directory.path.iterdir()) == ["checkpoint.npz", "config.json", "epochs.jsonl"]
+    assert sorted(p.name for p in run.directory.path.iterdir()) == FILES
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -98,6 +101,46 @@ def test_epochs_say_what_happened(tmp_path):
     assert last["test_accuracy"] == round(run.learner.evaluate(DATA.test_images, DATA.test_labels), 6)
     assert all(epoch["images_per_second"] > 0 for epoch in run.epochs)
     assert len({epoch["digest"] for epoch in run.epochs}) == 3
+
+
+def test_results_are_a_table_for_a_spreadsheet(tmp_path):
+    """Of the epochs as they are told, each with what tells its run from others."""
+    run = opened(tmp_path / "run", config=replace(CONFIG, seed=7, disturb="message bits=6; y noise=0.1"))
+    results = tmp_path / "run/results.csv"
+    for _ in run.train(100):
+        if len(run.epochs) == 2:
+            assert len(results.read_text().splitlines()) == 3
+    with open(results, newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [{name: line[name] for name in run.epochs[0]} for line in lines] == [
+        {name: str(value) for name, value in epoch.items()} for epoch in run.epochs
+    ]
+    for line in lines:
+        for name in ("seed", "graph", "rule", "preset", "disturb", "images", "test_images", "data"):
+            assert line[name] == str(getattr(run.config, name))
+
+
+@pytest.mark.parametrize("kind, engine", [("fixed", "python"), ("fixed", "llvm"), ("fixed", "lanes"), ("float", "")])
+def test_the_last_image_comes_with_what_was_said_of_it_before_its_step(tmp_path, kind, engine):
+    config = CONFIGS[kind]
+
+    def guesses(chunk: int) -> dict[int, int]:
+        """By training step; and the image is the one that was due there."""
+        made = LaneLearner(config.network()) if engine == "lanes" else learner(config, engine)
+        run = Run(config, DATA, made, RunDirectory(tmp_path / f"{chunk}", config, False))
+        assert run.last() is None
+        found = {}
+        for _ in run.train(chunk):
+            image, label, found[run.step] = run.last()
+            which = config.order((run.step - 1) // 23)[(run.step - 1) % 23]
+            assert np.array_equal(image, DATA.train_images[which]) and label == DATA.train_labels[which]
+        return found
+
+    one, seven = guesses(1), guesses(7)
+    assert seven.items() <= one.items() and len(one) == CONFIG.total
+    labels = [DATA.train_labels[which] for epoch in range(3) for which in config.order(epoch)]
+    hits = sum(guess == label for guess, label in zip(one.values(), labels, strict=True))
+    assert hits == round(sum(epoch["train_accuracy"] for epoch in expected(kind)[0]) * 23)
 
 
 def test_training_accuracy_counts_predictions_before_each_step(tmp_path):
@@ -175,9 +218,9 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("function", ["fsync", "replace"])
-@pytest.mark.parametrize("at", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("at", [1, 2, 3, 4, 5, 7, 10])
 def test_killed_while_a_file_is_written(tmp_path, monkeypatch, function, at):
-    """os.fsync and os.replace are called once for each file: config.json first, then checkpoints and epochs.jsonl."""
+    """os.fsync and os.replace are called once for each file: config.json first, then those of SAVED again and again."""
     path = tmp_path / "run"
     calls = iter(range(1, 10**6))
     real = getattr(os, function)
@@ -192,7 +235,7 @@ def test_killed_while_a_file_is_written(tmp_path, monkeypatch, function, at):
         patch.setattr(Path, "unlink", lambda *args, **kwargs: None)  # the dead do not clean up
         with pytest.raises(Killed):
             finish(opened(path, interval=0))
-    assert aside_of(path / ("config.json" if at == 1 else "epochs.jsonl" if at % 2 else "checkpoint.npz")).exists()
+    assert aside_of(path / ("config.json" if at == 1 else SAVED[(at - 2) % 3])).exists()
     assert_as_expected(finish(opened(path, interval=0)))
 
 
@@ -233,13 +276,14 @@ def test_full_disk_leaves_the_last_save(tmp_path, monkeypatch):
     assert_as_expected(finish(opened(path)))
 
 
-def test_epochs_file_is_made_again_from_the_checkpoint(tmp_path):
+def test_epochs_files_are_made_again_from_the_checkpoint(tmp_path):
     run = opened(tmp_path / "run")
     for _ in run.train(100):
         if len(run.epochs) == 2:
             run.save()
             break
     (tmp_path / "run/epochs.jsonl").write_text('{"epoch": 1, "ste')
+    (tmp_path / "run/results.csv").unlink()
     assert_as_expected(finish(opened(tmp_path / "run")))
 
 

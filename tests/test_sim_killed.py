@@ -122,7 +122,7 @@ def learns(run: Path, epochs: int) -> None:
 
 
 def test_a_simulated_board_that_is_killed_is_started_again_and_the_run_ends_the_same(host, tmp_path) -> None:
-    options = ("--rows", "10", "--limit", "200", "--test-limit", "12", "--epochs", "3")
+    options = ("--rows", "10", "--limit", "200", "--test-limit", "12", "--epochs", "3", "--no-report")
     child = host("--twin", "--json", *options)
     for epoch in (1, 2):  # their ends
         learns(tmp_path / "run", epoch)

@@ -248,7 +248,7 @@ def undisturbed(tmp_path_factory) -> list[dict]:
 
 def command(path: Path, program: tuple[str, ...] = ("-m", "host.simulate"), options: tuple = ()) -> subprocess.Popen:
     resume = ["--resume"] if (path / "config.json").exists() else []
-    argv = [sys.executable, *program, *BIG, "--run-dir", str(path), "--json", *resume, *options]
+    argv = [sys.executable, *program, *BIG, "--run-dir", str(path), "--json", "--no-report", *resume, *options]
     return subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -107,6 +107,10 @@ def test_a_run_on_the_board_ends_in_the_same_parameters_as_host_simulate(train, 
     assert found["twin_checks"] == 30
     assert (found["retransmitted_frames"], found["timeouts"], found["reconnects"]) == (0, 0, 0)
     assert "epoch   1" in found["stderr"]
+    kept = json.loads((tmp_path / "run/link.json").read_text())
+    assert kept.items() <= found.items() and kept["bytes_per_image"] > 0
+    fields = {"retransmitted_frames", "timeouts", "reconnects", "board_waiting_share", "board_ms_per_step"}
+    assert fields | {"board_free_heap"} <= kept.keys()
 
 
 def test_evaluate_finds_the_accuracy_that_host_simulate_finds_whatever_the_preset(

@@ -102,6 +102,7 @@ class BoardLearner:
         self.board_step = 0  # images the board has trained, as far as we know
         self.known: tuple[np.ndarray | None, int] = (None, 0)  # what a board that lost more than that is given
         self.keeps_none = False  # the board has no room for a checkpoint, and we have said so
+        self.guess: int | None = None
         self.tests = 0
         self.orders: dict[int, np.ndarray] = {}
 
@@ -322,6 +323,7 @@ class BoardLearner:
                     self._compare(got.sequence, got.prediction, got.digest)
                     self.step += 1
                     self.correct += got.prediction == label
+                    self.guess = got.prediction
 
     def _compare(self, step: int, prediction: int, found: int) -> None:
         """Step the twin and compare it with the board's answer."""

@@ -76,6 +76,7 @@ class Statistics:
     timeouts: int = 0
     resets: int = 0
     images: int = 0
+    computing: float = 0.0  # seconds of the board's time, in these
 
 
 @dataclass
@@ -406,6 +407,7 @@ class Link:
                 misses, probing, gone_back = 0, False, None
                 self.statistics.images += 1
                 self.pace = micros / 1e6
+                self.statistics.computing += self.pace
                 yield Result(first + done, prediction, digest, micros)
                 done += 1
                 while flight and flight[0][0] < (done, 0):

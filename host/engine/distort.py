@@ -239,7 +239,7 @@ def stir(noise: ptr32, pixels: ptr8, area: int):
         low = x
     noise[0] = low
     noise[1] = high
-    noise[2] = ((low * 7 + high) & 8191) | 1
+    noise[2] = ((low * 7 + high) & 8191) + 1
 
 
 def tick(noise: ptr32):

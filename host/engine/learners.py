@@ -37,6 +37,8 @@ class FixedLearner:
     The kernels get pixels as bytes, as on the device: NumPy's uint8 would overflow in plain CPython.
     """
 
+    guess: int | None = None
+
     def __init__(self, lattice: Lattice):
         self.lattice = lattice
 
@@ -44,8 +46,11 @@ class FixedLearner:
         self.lattice.set_rates(config.rates(step))
 
     def train(self, images: np.ndarray, labels: np.ndarray) -> int:
-        train = self.lattice.train
-        return sum(train(image.tobytes(), label) == label for image, label in zip(images, labels.tolist(), strict=True))
+        hits = 0
+        for image, label in zip(images, labels.tolist(), strict=True):
+            self.guess = self.lattice.train(image.tobytes(), label)
+            hits += self.guess == label
+        return hits
 
     def evaluate(self, images: np.ndarray, labels: np.ndarray) -> float:
         predict = self.lattice.predict
@@ -68,6 +73,8 @@ class LaneLearner:
     It is one lane of `lanes`: at first the only one. With neighbours (LaneTeam) it does not train by itself.
     """
 
+    guess: int | None = None
+
     def __init__(self, lattice: Lattice):
         self.lanes, self.lane = Lanes([lattice]), 0
 
@@ -80,8 +87,9 @@ class LaneLearner:
         self.lanes.set_rates(config.rates(step))
 
     def train(self, images: np.ndarray, labels: np.ndarray) -> int:
-        found = self.lanes.learn(images[:, None], labels[:, None])
-        return int((found[:, 0] == labels).sum())
+        found = self.lanes.learn(images[:, None], labels[:, None])[:, 0]
+        self.guess = int(found[-1])
+        return int((found == labels).sum())
 
     def evaluate(self, images: np.ndarray, labels: np.ndarray) -> float:
         return float((self.lanes.classify(images)[:, 0] == labels).mean())
@@ -119,6 +127,8 @@ class LaneTeam:
 class FloatLearner:
     """The float64 reference as the Learner of a Run, from the same start as the integer engine."""
 
+    guess: int | None = None
+
     def __init__(self, config: Config):
         self.network = config.network()
         self.model, kind = model_of(self.network), floating.kind(self.network)
@@ -136,7 +146,9 @@ class FloatLearner:
         params, logits = train(self.model, self._own(), images, labels, self.rates, bounds=self.bounds)
         self.w = from_model(self.network, params)
         self.step += len(images)
-        return int((logits.argmax(-1) == labels).sum())
+        found = logits.argmax(-1)
+        self.guess = int(found[-1])
+        return int((found == labels).sum())
 
     def evaluate(self, images: np.ndarray, labels: np.ndarray) -> float:
         return float(evaluate(self.model, self._own(), images, labels))

@@ -1,6 +1,10 @@
-"""The directory of a run: config.json, epochs.jsonl, checkpoint.npz."""
+"""The directory of a run: config.json, checkpoint.npz, epochs.jsonl, results.csv, and link.json if it had a board."""
 
+import contextlib
+import csv
+import io
 import json
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -10,9 +14,13 @@ from host.base.files import aside_of, lock, made, write_atomically
 from host.runs.checkpoint import CHECKPOINT, Checkpoint, damaged
 from host.runs.config import OPTIONS, Config, Unfit
 
-CONFIG, EPOCHS = "config.json", "epochs.jsonl"  # beside CHECKPOINT
+CONFIG, EPOCHS, RESULTS, LINK = "config.json", "epochs.jsonl", "results.csv", "link.json"  # beside CHECKPOINT
 LONGEST = 1 << 20  # bytes of a config.json
 CONFIG_FIELDS = {field.name for field in fields(Config)}
+# Columns of a results.csv: of the epoch first, then of the run.
+COLUMNS = ("epoch", "step", "train_accuracy", "test_accuracy", "images_per_second", "digest", "seed", "graph", "rule",
+           "preset", "disturb", "arithmetic", "images", "epochs", "test_images", "rows", "cols", "units", "pixel_bits",
+           "rate", "data")  # fmt: skip
 
 
 def other_data(path: Path) -> UserError:
@@ -135,13 +143,36 @@ class RunDirectory:
         return saved
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Checkpoint first, then the lines of epochs.jsonl, which can be made again from it. UserError if it fails."""
+        """Checkpoint first, then the lines of epochs.jsonl and results.csv, which can be made again from it.
+
+        Raises UserError if that fails.
+        """
         lines = "".join(json.dumps(epoch) + "\n" for epoch in checkpoint.epochs)
-        try:
+        with self._written("make it possible, then go on from the last save with"):
             checkpoint.save(self.checkpoint_path)
             write_atomically(self.epochs_path, lambda f: f.write(lines.encode()))
+            write_atomically(self.path / RESULTS, lambda f: f.write(table(checkpoint).encode()))
+
+    def keep_link(self, counters: dict[str, Any]) -> None:
+        """Write link.json: what the link has done in a run that is complete. Raises UserError if that fails."""
+        content = json.dumps(counters, indent=1) + "\n"
+        with self._written("make it possible; the run is saved, and this prints its result:"):
+            write_atomically(self.path / LINK, lambda f: f.write(content.encode()))
+
+    @contextlib.contextmanager
+    def _written(self, way_out: str) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise UserError(
-                f"cannot write to {self.path} ({error.strerror}); make it possible, then go on from the last save with"
-                f" --run-dir {self.path} --resume"
+                f"cannot write to {self.path} ({error.strerror}); {way_out} --run-dir {self.path} --resume"
             ) from error
+
+
+def table(checkpoint: Checkpoint) -> str:
+    """A run's epochs for a spreadsheet: a header and a line for each."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(checkpoint.config | epoch for epoch in checkpoint.epochs)
+    return text.getvalue()

@@ -14,6 +14,7 @@ from typing import Any
 
 from host.base import cli
 from host.runs import output
+from host.runs.drawings import roll
 from host.runs.run import Run
 from host.runs.seeds import Member
 
@@ -133,7 +134,7 @@ class Ensemble:
         start or end well, after all others have saved; KeyboardInterrupt.
         """
         try:
-            with output.Gauge() as gauge:
+            with output.Gauge(lambda columns, lines: roll(self.members, columns, lines)) as gauge:
                 self._work(command, gauge, status)
         except (KeyboardInterrupt, cli.UserError, OSError) as error:
             for group in self.groups:

@@ -98,6 +98,12 @@ def add_run_options(parser: cli.Parser, command: str) -> None:
         useless=training,
         help="go on with the run in --run-dir; its config.json has all other options",
     )
+    parser.option(
+        "--no-report",
+        action="store_true",
+        useless=training,
+        help="write no report.html at the end: it takes some seconds (and is only written if matplotlib is there)",
+    )
     parser.option("--evaluate", type=Path, metavar=CHECKPOINT, help="only test a checkpoint, do not train")
     parser.option("--json", action="store_true", help="print the result as one JSON object on stdout")
 
@@ -210,7 +216,7 @@ def open_run(
 def way_on(args: argparse.Namespace, command: str, path: Path) -> str:
     """The command that goes on with a run: what was given and is not in its config.json is given again."""
     words = ["python", "-m", command, "--run-dir", str(path), "--resume"]
-    for name in ("seeds", "workers", "data", "engine", "port", "baud", "sim_arch", "twin", "exit", "json"):
+    for name in ("seeds", "workers", "data", "engine", "port", "baud", "sim_arch", "twin", "exit", "no_report", "json"):
         if name in args.given and (name != "data" or args.resume):  # else the run itself remembers where they were
             value = getattr(args, name)
             words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]

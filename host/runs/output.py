@@ -1,28 +1,29 @@
 """What a run says: a line before it, its progress on stderr, and its result, the only thing on stdout.
 
-On a terminal progress is a bar, elsewhere a line every EVERY seconds; both say the same. A result is an aligned block
-with a title, or with --json one JSON object; both have the same fields in the same order, whatever was done by whom.
+On a terminal progress is a bar, and below it what there is to see, if there is room for it; elsewhere a line every
+EVERY seconds, which says what the bar says. A result is an aligned block with a title, or with --json one JSON object;
+both have the same fields in the same order, whatever was done by whom.
 """
 
 import json
 import math
-import os
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from tqdm import tqdm
-
-from host.base import cli, streams
+from host.base import cli, heartbeat, streams
 from host.data.dataset import Dataset
+from host.runs import drawings
 from host.runs.checkpoint import Checkpoint
 from host.runs.config import Config
+from host.runs.display import Display, drawable
+from host.runs.drawings import Curve, Line, scene
 from host.runs.run import Alone, Learner, Progress, Run, examine
 
 EVERY = 10.0  # seconds between two lines
 REDRAW = 0.2  # between two states of the bar
+ROOM = (60, 12)  # columns and lines of a terminal that has room for more than a bar
 # What a board's time is reckoned from before its first image; a run's progress shows what it really takes. Cycles of an
 # RP2040 as tools.cost counts them with 28 x 28 pixels: for each cell, or weight W of a diagonal network, and step.
 FORWARD, FORWARD_DIAGONAL = 218, 53
@@ -32,6 +33,8 @@ HERTZ = 125e6
 EMULATED = 1.3  # a board that was emulated as a whole took so many times what was counted
 TEST_SHARE = 0.4  # of a training image's time is about a test image's, as long as none has been timed
 
+Body = Callable[[int, int], Sequence[Line]]
+NOTHING: Body = lambda columns, lines: ()  # noqa: E731 (a value among others)
 SEVERAL = ("runs", "results")  # fields of a result that are lists, a line each in the block
 # One of several runs in the block.
 RUN = "  seed {seed:<17}{test_accuracy:.4f}  digest {digest}  {run_dir}"
@@ -65,7 +68,10 @@ FIELDS = {
 
 def say(text: str) -> None:
     """A line on stderr, above the bar if there is one."""
-    tqdm.write(text, file=sys.stderr)
+    if Display.shown:
+        Display.shown.above(text)
+    else:
+        heartbeat.say(text)
 
 
 def show(
@@ -186,52 +192,41 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def drawable() -> bool:
-    """Whether stderr is a terminal that can show a bar: one of unknown size (a serial console) cannot."""
-    try:
-        return sys.stderr.isatty() and min(os.get_terminal_size(sys.stderr.fileno())) > 1
-    except (OSError, ValueError):
-        return False
-
-
 class Gauge:
-    """A bar with a text, or the text alone in lines."""
+    """A bar with a text, and below it what body(columns) draws; where there is no room for that, the text in lines."""
 
-    def __init__(self) -> None:
-        self.bar = tqdm(
-            bar_format="{desc} |{bar}|",
-            file=sys.stderr,
-            leave=False,
-            dynamic_ncols=True,
-            delay=REDRAW,  # no bar before there is something to say
-            disable=not drawable(),
-        )
+    def __init__(self, body: Body = NOTHING):
+        """body: is told how many columns and lines there are for it."""
+        self.body = body
+        self.display = Display() if drawable() else None
         self.told = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.bar.clear()  # close() leaves a bar with a delay standing, and the next line would begin behind it
-        self.bar.close()
+        if self.display:
+            self.display.close()
 
     def show(self, clock: float, text: Callable[[], str], at: int, of: int) -> None:
         """Show the text, and how far it is, if it is time for that. clock: what time.monotonic() says now."""
-        if clock - self.told < (EVERY if self.bar.disable else REDRAW):
+        if clock - self.told < (REDRAW if self.display else EVERY):
             return
         self.told = clock
-        if self.bar.disable:
+        if self.display is None:
             say(text())
-        else:
-            self.bar.total, self.bar.n = of, at
-            self.bar.set_description_str(text())
+            return
+        columns, lines = self.display.measure()
+        room = columns >= ROOM[0] - 1 and lines >= ROOM[1] and not self.display.plain
+        bar = drawings.bar(text(), at / max(of, 1), columns, self.display.plain)
+        self.display.draw([bar, *(self.body(columns, lines - 2) if room else ())])
 
 
 class Meter(Gauge):
-    """Shows how far a run is. extra() may add something to its text."""
+    """Shows how far a run is. extra() may add something to its text; body: see Gauge."""
 
-    def __init__(self, extra: Callable[[], str] = lambda: ""):
-        super().__init__()
+    def __init__(self, extra: Callable[[], str] = lambda: "", body: Body = NOTHING):
+        super().__init__(body)
         self.extra = extra
         self.seen = self.told
         self.before: Progress | None = None
@@ -274,16 +269,22 @@ def follow(
     again: str,
     extra: Callable[[], str] = lambda: "",
     standing: tuple[type[BaseException], ...] = (),
+    below: Callable[[], Sequence[str]] = lambda: (),
 ) -> None:
     """Train a run to its end, with its progress and a line per epoch; save on the first signal, and say how to go on.
 
     again: the command that goes on. standing: exceptions that leave the learner where the run is, so that it is saved.
-    Raises KeyboardInterrupt, and what the run raises.
+    below: lines for a terminal, about what trains. Raises KeyboardInterrupt, and what the run raises.
     """
-    told = len(run.epochs)
+    told, curve = len(run.epochs), Curve(run.config, run.epochs)
+
+    def body(columns: int, lines: int) -> Sequence[Line]:
+        return [*scene(curve, run, columns), *([(text, "")] for text in below())]
+
     try:
-        with Meter(extra) as meter:
+        with Meter(extra, body) as meter:
             for now in run.train(chunk):
+                curve.take(now)
                 meter.tell(now)
                 told = _tell(run, told)
                 if status.requested:

@@ -16,6 +16,8 @@ from host.runs.directory import RunDirectory
 class Learner(Protocol):
     """What a run trains: the engine on the host, the float oracle, or a board at the end of a link."""
 
+    guess: int | None  # of the last image that it was trained on, before that step
+
     def set_rates(self, config: Config, step: int) -> None:
         """Take the learning rates of this step."""
 
@@ -146,6 +148,15 @@ class Run:
         if epoch != self.shuffled:
             self.order, self.shuffled = self.config.order(epoch), epoch
         return self.order[position : position + min(chunk, SEGMENT - self.step % SEGMENT)]
+
+    def last(self) -> tuple[np.ndarray, int, int] | None:
+        """The image that was trained on last, its label, and what the learner said of it; None if that is not known."""
+        epoch, position = divmod(self.step - 1, self.config.images)
+        guess = self.learner.guess
+        if epoch != self.shuffled or guess is None:
+            return None
+        index = self.order[position]
+        return self.data.train_images[index], int(self.data.train_labels[index]), guess
 
     def trained(self, images: int, correct: int, seconds: float) -> None:
         """Take note of so many steps, the right predictions among them, and the time that they took."""
