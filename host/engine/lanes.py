@@ -9,7 +9,7 @@ import os
 import types
 from array import array
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, cached_property
 from math import ceil
 from typing import Any
 
@@ -101,10 +101,10 @@ def wiring_of(network: Any) -> tuple[int, ...]:
 class Lanes:
     """The states of `lattices`, which must be of one shape, side by side; the lattices themselves are left alone.
 
-    Raises ValueError for lattices of different shapes, wirings or rules.
+    ready: compile now. Raises ValueError for lattices of different shapes, wirings or rules.
     """
 
-    def __init__(self, lattices: Sequence[Lattice]):
+    def __init__(self, lattices: Sequence[Lattice], ready: bool = True):
         shapes = {(x.rows, x.cols, x.steps, x.scale, x.gain, x.cool, len(x.w)) for x in lattices}
         if len(shapes) != 1:
             raise ValueError(f"lattices side by side are of one shape; these are of {sorted(shapes)}")
@@ -117,12 +117,18 @@ class Lanes:
         self.width = next((width for width in llvm.LANES if width >= self.count), 0)
         if not self.width:
             raise ValueError(f"{self.count} lattices: choose at most {llvm.LANES[-1]}")
-        with heartbeat(lambda: COMPILING):
-            self.functions = compiled(self.passes, self.width).functions  # now, not while a run is timed
+        if ready:
+            self.functions  # noqa: B018 (compiled now, not while a run is timed)
         self.arrays = {name: aligned((len(getattr(self.shape, name)), self.width)) for name in self.passes.state}
         self.steps = [0] * self.count
         for lane in range(self.width):  # those that are left over do as the first, and nobody looks
             self._put(lane, lattices[lane if lane < self.count else 0])
+
+    @cached_property
+    def functions(self) -> dict[str, Any]:
+        """The two loops, compiled."""
+        with heartbeat(lambda: COMPILING):
+            return compiled(self.passes, self.width).functions
 
     def _put(self, lane: int, lattice: Lattice) -> None:
         for name in self.passes.state:

@@ -75,13 +75,14 @@ class LaneLearner:
 
     guess: int | None = None
 
-    def __init__(self, lattice: Lattice):
-        self.lanes, self.lane = Lanes([lattice]), 0
+    def __init__(self, lattice: Lattice, alone: bool = True):
+        """alone: it will train by itself, so its loops are compiled now."""
+        self.lanes, self.lane = Lanes([lattice], ready=alone), 0
 
     @classmethod
-    def of(cls, config: Config) -> "LaneLearner":
+    def of(cls, config: Config, alone: bool = True) -> "LaneLearner":
         """Of a run: at its seeded start, disturbed as its configuration says."""
-        return cls(disturb(config.network(), config.disturb, config.seed))
+        return cls(disturb(config.network(), config.disturb, config.seed), alone)
 
     def set_rates(self, config: Config, step: int) -> None:
         self.lanes.set_rates(config.rates(step))

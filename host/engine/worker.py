@@ -32,7 +32,7 @@ def opened(paths: Sequence[Path], source: str | None, load: Load = dataset.load)
     data = prepare(data_of(paths[0], config, source or stored_source, load), config)
     runs = []
     for path, (own, _) in zip(paths, found, strict=True):
-        run = Run(own, data, LaneLearner.of(own), RunDirectory(path, own, resume=True))
+        run = Run(own, data, LaneLearner.of(own, alone=False), RunDirectory(path, own, resume=True))
         run.resume()
         runs.append(run)
     return runs
