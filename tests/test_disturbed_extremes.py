@@ -53,7 +53,6 @@ OVERFLOWED = [
     ("small-world", "master noise=8"),
     ("small-world", "coefficient gain=0.1"),
     ("small-world", f"message {EVERYTHING}"),
-    ("exact", "coefficient gain=0.01"),
     ("exact", "coefficient limit=-1 overflow=wrap"),
     ("diagonal", "update noise=8"),
 ]
