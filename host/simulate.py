@@ -24,7 +24,7 @@ import sys
 
 from host.base import cli
 from host.engine.lanes import cores, groups
-from host.engine.learners import FixedLearner, FloatLearner, LaneLearner, executor
+from host.engine.learners import FixedLearner, FloatLearner, LaneLearner, disturbed, executor
 from host.pictures.ending import conclude
 from host.runs import output
 from host.runs.config import Config
@@ -98,7 +98,7 @@ def train_several(args: argparse.Namespace) -> None:
     """Runs with different seeds, each from where it is to its end."""
     if args.engine not in (None, "llvm"):
         raise cli.UserError(f"--seeds trains in lanes, which --engine {args.engine} has not; leave one of the two out")
-    members, run_dir = open_members(args, NAME, numbers(args.seeds))
+    members, run_dir = open_members(args, NAME, numbers(args.seeds), disturbed)
     ends_now = not all(member.complete for member in members)
     ensemble = Ensemble(members, args.workers or cores(), groups)
     ensemble.announce(run_dir, epochs_note(args, NAME))

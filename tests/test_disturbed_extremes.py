@@ -53,9 +53,8 @@ OVERFLOWED = [
     ("small-world", "master noise=8"),
     ("small-world", "coefficient gain=0.1"),
     ("small-world", f"message {EVERYTHING}"),
-    ("exact", "coefficient gain=0.1"),
     ("exact", "coefficient limit=-1 overflow=wrap"),
-    ("diagonal", "update noise=1"),
+    ("diagonal", "update noise=8"),
 ]
 
 

@@ -31,6 +31,12 @@ def executor(name: str) -> dict[str, Any]:
     return {}
 
 
+def disturbed(config: Config) -> Lattice:
+    """A run's network at its seeded start, disturbed as its configuration says. Raises UserError if that cannot be."""
+    network: Lattice = disturb(config.network(), config.disturb, config.seed)
+    return network
+
+
 class FixedLearner:
     """The integer engine on the host as the Learner of a Run.
 
@@ -82,7 +88,7 @@ class LaneLearner:
     @classmethod
     def of(cls, config: Config, alone: bool = True) -> "LaneLearner":
         """Of a run: at its seeded start, disturbed as its configuration says."""
-        return cls(disturb(config.network(), config.disturb, config.seed), alone)
+        return cls(disturbed(config), alone)
 
     def set_rates(self, config: Config, step: int) -> None:
         self.lanes.set_rates(config.rates(step))

@@ -3,6 +3,7 @@
 import argparse
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
@@ -62,10 +63,13 @@ def place(run_dir: Path, seed: int) -> Path:
     return Path(text.replace(SEED, str(seed))) if SEED in text else run_dir / f"seed-{seed}"
 
 
-def open_members(args: argparse.Namespace, command: str, seeds: list[int]) -> tuple[list[Member], Path]:
+def open_members(
+    args: argparse.Namespace, command: str, seeds: list[int], start: Callable[[Config], object]
+) -> tuple[list[Member], Path]:
     """The runs of --seeds, each with its directory, and the --run-dir that names them all. Raises UserError.
 
-    With --resume, those that are not there yet begin, with the others' configuration.
+    start: makes a run's network; what it refuses is refused before there is any directory. With --resume, those that
+    are not there yet begin, with the others' configuration.
     """
     run_dir: Path | None = args.run_dir
     if run_dir and (run_dir / CONFIG).exists():
@@ -89,6 +93,7 @@ def open_members(args: argparse.Namespace, command: str, seeds: list[int]) -> tu
         run_dir = run_dir or unnamed(config, seeds)
     for seed in set(seeds) - there:
         RunDirectory.check_new(place(run_dir, seed))
+    start(config)
     members = {}
     for seed in sorted(seeds, key=lambda seed: seed not in there):  # nothing begins before all that is there was opened
         own = replace(config, seed=seed)
