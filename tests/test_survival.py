@@ -28,6 +28,11 @@ def test_fewest_bits_are_the_last_before_accuracy_falls():
     assert (found.sure, found.sure_level) == (False, 8), "the interval of 6 bits reaches beyond the limit"
 
 
+def test_accuracy_falls_for_certain_where_the_whole_interval_is_above_zero():
+    assert only(bits((2, 0.4, 0.5), (4, 0.03, 0.04), (6, 0.019, 0.05))).falls_at == 4
+    assert only(bits((2, 0.4, 0.9), (4, 0.01, 0.02))).falls_at is None
+
+
 def test_a_drop_of_exactly_the_limit_does_not_survive():
     assert only(bits((4, LIMIT, 0.03), (6, 0.0, 0.001))).level == 6
 

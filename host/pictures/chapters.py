@@ -280,14 +280,16 @@ def _survives(study: Study) -> str:
                 _signed(x.drop),
                 _span(x.drop_low, x.drop_high),
                 "none" if x.sure_level is None else f"{x.sure_level:g}",
+                "" if x.falls_at is None else f"{x.falls_at:g}",
                 x.n,
             )
         )
-    head = ("figure", "series", "graph", "what", "survives", "drop", "95 %", "surely", "seeds")
+    head = ("figure", "series", "graph", "what", "survives", "drop", "95 %", "surely", "falls at", "seeds")
     return (
         f"<h3>What survives</h3><p class='soft'>The harshest level up to which the mean accuracy falls by less than"
         f" {LIMIT:g} against the undisturbed network; its drop, paired by seed, with the 95 % confidence interval; and"
-        f" the harshest level up to which the interval’s upper end, too, is below {LIMIT:g}.</p>"
+        f" the harshest level up to which the interval’s upper end, too, is below {LIMIT:g}; and the mildest at which"
+        f" all of the interval is above 0.</p>"
         + markup.table(head, rows, texts=4)
     )
 

@@ -2,7 +2,8 @@
 
 Along each line of a study's pictures, the levels are gone through from the mildest on, as long as the drop against the
 undisturbed network stays below LIMIT: the last one before it does not is what survives. That is so of the mean drop
-(the point estimate), and once more of the upper end of its 95 % confidence interval, which is surer.
+(the point estimate), and once more of the upper end of its 95 % confidence interval, which is surer. On the other side
+stands the mildest level at which the interval's lower end is above 0, so that accuracy falls there for certain.
 """
 
 import re
@@ -60,6 +61,7 @@ class Survivor:
     sure: bool  # whether the interval's upper end is below LIMIT there, too
     sure_level: float | None  # the level that survives by the interval's upper end
     fails_at: float | None  # the next harsher level that was tried
+    falls_at: float | None  # the mildest level at which the whole interval of the drop is above 0
     n: int  # seeds
     complete: bool  # whether all levels have their results
 
@@ -113,6 +115,7 @@ def _survivor(line: Line, kind: str, results: Sequence[Result]) -> Survivor:
         sure=at["drop_high"] is not None and at["drop_high"] < LIMIT,
         sure_level=results[sure - 1]["level"] if sure else None,
         fails_at=results[holds]["level"] if holds < len(results) else None,
+        falls_at=next((x["level"] for x in results if x["drop_low"] is not None and x["drop_low"] > 0), None),
         n=results[max(holds - 1, 0)]["n"],
         complete=all(result["drop"] is not None for result in results),
     )
