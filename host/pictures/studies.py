@@ -1,5 +1,6 @@
 """The pictures of a study: accuracy over what was varied, and over what it costs."""
 
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from host.pictures.survival import LIMIT, Line, Result, lines
 from host.runs.output import HERTZ, board_seconds
 
 DECADES = 20  # a level so many times the smallest asks for a logarithmic axis
+COLUMNS = 50  # of a line below an axis
+MARKERS = {"snap1": "o", "exact": "s"}
 FEW = 1  # levels up to which a line is no line, but a dot among others
 
 
@@ -90,14 +93,14 @@ def _lines(study: Study, name: str, some: Sequence[Line], plain: dict[str, Resul
                 _baseline(axes, plain[base]["mean"], users.pop() if len(users) == 1 and len(heard) > 1 else "slate")
             scale.apply(axes)
             axes.set_ylim(0, top)
-            axes.set_xlabel(own[0].x)
+            axes.set_xlabel(textwrap.fill(own[0].x, COLUMNS))
             axes.set_ylabel("test accuracy")
 
         return Panel(draw, GRAPHS.get(graph, graph) if graph else "", height=3.0)
 
     keys = [Key(GRAPHS.get(label, label), of[label]) for label in series]
     if bases:
-        keys.append(Key(f"undisturbed, and {LIMIT:g} below it", "slate", "6 3", 1.5))
+        keys.append(Key(f"undisturbed, band {LIMIT:g}", "slate", "6 3", 1.5))
     few = [x["n"] for line in some for x in line.results if x["n"]]
     seeds = f"{min(few)} to {max(few)}" if min(few) < max(few) else str(max(few))
     best = "; ".join(f"{_label(line, some)} {_ends(line)}" for line in some)
@@ -177,12 +180,14 @@ def _costs(study: Study, name: str, some: Sequence[Line]) -> Iterator[Picture]:
                 shown.append((line.series, x, board_seconds(config, True) * HERTZ / 1e6))
     if len(shown) < 2:
         return
+    graphs = list(dict.fromkeys(x["graph"] for _, x, _ in shown))
+    of = dict(zip(graphs, colours(len(graphs)), strict=True))
 
     def draw(axes: Axes) -> None:
-        for (_, x, cost), of in zip(shown, colours(len(shown)), strict=True):
+        for _, x, cost in shown:
             if x["low"] is not None:
-                axes.plot([cost, cost], [x["low"], x["high"]], color=colour(of), lw=3, alpha=0.5)
-            axes.plot(cost, x["mean"], "o", color=colour(of), ms=7)
+                axes.plot([cost, cost], [x["low"], x["high"]], color=colour(of[x["graph"]]), lw=3, alpha=0.5)
+            axes.plot(cost, x["mean"], MARKERS[x["rule"]], color=colour(of[x["graph"]]), ms=7)
         axes.set_xlim(0, max(cost for _, _, cost in shown) * 1.08)
         axes.set_ylim(max(0, min(x["low"] or x["mean"] for _, x, _ in shown) - 0.05), 1)
         axes.set_xlabel("million cycles of an RP2040 per training image, modelled")
@@ -192,10 +197,10 @@ def _costs(study: Study, name: str, some: Sequence[Line]) -> Iterator[Picture]:
     yield Picture(
         f"{slug(study.name)}-{slug(name)}-cost",
         "Accuracy against cycles",
-        "Mean test accuracy and its 95 % confidence interval over what a training image takes an RP2040: a model, the"
-        " cycles of cells, steps and link as host.runs.output has them, not measured on a chip"
-        " (python -m tools.cost counts them exactly).",
+        "Mean test accuracy (circles: SnAP-1; squares: the exact gradient) and its 95 % confidence interval over what"
+        " a training image takes an RP2040: a model, the cycles of cells, steps and link as host.runs.output has them,"
+        " not measured on a chip (python -m tools.cost counts them exactly).",
         f"Test accuracy over modelled cycles per training image: {said}.",
         [Panel(draw)],
-        [Key(series, of, width=5) for (series, _, _), of in zip(shown, colours(len(shown)), strict=True)],
+        [Key(GRAPHS.get(graph, graph), of[graph], width=5) for graph in graphs],
     )
