@@ -5,9 +5,11 @@
 //   FORWARD  8   left, top -> y, d, el, et; in the learning sweep, beside it, eta
 //   MESSAGE  6   messages of the descendants -> message = m d; peak
 //   LEARN   20   for l, wL, wT, b: what it does to y, the cross traces through both descendants, the gradient's sums
-//   FINISH  16   sums times w of the descendants, added under one exponent -> gradient
-//   UPDATE  12   master <- master - rate gradient, within bounds
+//   FINISH       sums times w of the descendants, added under one exponent -> gradient
+//   UPDATE       master <- master - rate gradient, within bounds
 //   DERIVE   7   masters -> operands
+//
+// FINISH and UPDATE, once an image, shift bit by bit by what the data say: some 120 and 60 clocks.
 //
 // Side 0 is the right descendant, which hears this cell on its left input, side 1 the one below, on its top input. A
 // descendant that is not there has c = w = k = 0. Kinds: 0 l, 1 wL, 2 wT, 3 b.
@@ -82,29 +84,39 @@ module learning_cell #(
     // Which clock of which operation it is
 
     reg [2:0] op;
-    reg [4:0] phase;
+    reg [2:0] phase;  // of FORWARD, MESSAGE, DERIVE: their clocks
+    reg [1:0] kind;  // of the others: the parameter whose turn it is, and the part of what is done for it
+    reg [2:0] part;
+    reg [5:0] remaining;  // shifts to come; a part that shifts ends when there are none
     reg running;
-    reg [4:0] last;
+    wire shifting = (op == FINISH && (part == 3'd2 || part > 3'd4) || op == UPDATE && (part == 3'd2 || part == 3'd3))
+        && remaining != 6'd0;
+    reg [2:0] last;  // phase or part
     always @*
         case (op)
-            FORWARD: last = 5'd7;
-            MESSAGE: last = 5'd5;
-            LEARN: last = 5'd19;
-            FINISH: last = 5'd15;
-            UPDATE: last = 5'd11;
-            default: last = 5'd6;
+            FORWARD: last = 3'd7;
+            MESSAGE: last = 3'd5;
+            LEARN, UPDATE: last = 3'd4;
+            default: last = 3'd6;
         endcase
+    wire by_kind = op == LEARN || op == FINISH || op == UPDATE;
     assign busy = running;
-    assign done = running && phase == last;
+    assign done = running && (by_kind ? kind == 2'd3 && part == last && !shifting : phase == last);
     always @(posedge clk)
         if (start) begin
             running <= 1'b1;
             op <= operation;
-            phase <= 5'd0;
+            phase <= 3'd0;
+            kind <= 2'd0;
+            part <= 3'd0;
         end else if (clear) running <= 1'b0;
         else if (running) begin
-            running <= phase != last;
-            phase <= phase + 5'd1;
+            running <= !done;
+            phase <= phase + 3'd1;
+            if (by_kind && !shifting) begin
+                part <= part == last ? 3'd0 : part + 3'd1;
+                if (part == last) kind <= kind + 2'd1;
+            end
         end
 
     // Forward
@@ -145,27 +157,16 @@ module learning_cell #(
     );
     always @(posedge clk)
         if (clear) eta_stored <= ETA_START;
-        else if (running && op == FORWARD && learning && phase == 5'd3) eta_stored <= eta_word;
+        else if (running && op == FORWARD && learning && phase == 3'd3) eta_stored <= eta_word;
 
     // Cross traces through both descendants, and the gradient's sums
 
-    reg [1:0] kind_of_learn;
-    reg [2:0] part;  // of a kind's five clocks in LEARN
-    always @(posedge clk)
-        if (start) begin
-            kind_of_learn <= 2'd0;
-            part <= 3'd0;
-        end else begin
-            part <= part == 3'd4 ? 3'd0 : part + 3'd1;
-            if (part == 3'd4) kind_of_learn <= kind_of_learn + 2'd1;
-        end
-    wire [1:0] kind = op == LEARN ? kind_of_learn : phase[3:2];
-    wire side = op == LEARN ? part > 3'd2 : phase[1];
+    wire side = part > 3'd2;
     wire [2:0] place = {side, kind};
     reg fresh;  // the sweep has made no cross trace yet
     always @(posedge clk)
         if (clear) fresh <= 1'b1;
-        else if (running && op == LEARN && phase == last) fresh <= 1'b0;
+        else if (done && op == LEARN) fresh <= 1'b0;
 
     localparam CROSS_WORD = CROSS_BITS < 25 ? CROSS_BITS + 5 : 31;
     localparam signed [CROSS_WORD-1:0] CROSS_START = CROSS_BITS < 25 ? 0 : HALF;
@@ -201,62 +202,49 @@ module learning_cell #(
     reg [29:0] peak;
     always @(posedge clk)
         if (clear_peak) peak <= 30'd0;
-        else if (running && op == MESSAGE && phase == 5'd5)
+        else if (running && op == MESSAGE && phase == 3'd5)
             peak <= peak | (short_message[29] ? -short_message : short_message);
     block_factor #(.MANTISSA(MANTISSA)) outgoing (.peak(peak), .message(message), .lost(lost), .factor(factor));
 
     // Gradient: both sides under the larger of their exponents
 
     wire [5:0] shared = lost_right > lost_below ? lost_right : lost_below;
-    wire signed [35:0] weighed = ((sum >>> 15) + product) >>> (6'd1 + shared - (side ? lost_below : lost_right));
     reg signed [30:0] gradient[0:3];
+    wire signed [30:0] gradient_now = gradient[kind];
     reg [5:0] exponent;
 
-    // Step: rate = multiplier 2**-shift, the gradient in two halves; right to nearest, or left as far as there is room
+    // Step: rate = multiplier 2**-shift; to the right, to nearest, or to the left as far as there is room
 
     reg signed [29-(26-MASTER_BITS):0] masters[0:3];
-    reg [1:0] kind_of_step, part_of_step;
-    wire signed [30:0] gradient_now = gradient[kind_of_step];
-    assign rule_kind = kind_of_step;
-    always @(posedge clk)
-        if (start) begin
-            kind_of_step <= 2'd0;
-            part_of_step <= 2'd0;
-        end else if (op == UPDATE) begin
-            part_of_step <= part_of_step == 2'd2 ? 2'd0 : part_of_step + 2'd1;
-            if (part_of_step == 2'd2) kind_of_step <= kind_of_step + 2'd1;
-        end
+    assign rule_kind = kind;
     wire signed [7:0] right = $signed({2'b00, shift}) - 8'sd9 - $signed({2'b00, exponent})
-        - (kind_of_step == 2'd0 ? 8'sd4 : 8'sd0) - (kind_of_step == 2'd3 ? 8'sd0 : $signed({5'd0, gain}))
-        + (kind_of_step == 2'd2 ? $signed({5'd0, lag}) : 8'sd0);
-    wire [7:0] up = -right;
-    wire signed [30:0] most = 31'sd536870911 >>> up;
-    wire signed [30:0] limited = scratch > most ? most : scratch < -most ? -most : scratch;
-    wire signed [31:0] halved = (scratch >>> (right - 8'sd1)) + 31'sd1;
-    wire signed [31:0] exact_step = right > 0 ? halved >>> 1 : $signed({limited[30], limited}) <<< up;
+        - (kind == 2'd0 ? 8'sd4 : 8'sd0) - (kind == 2'd3 ? 8'sd0 : $signed({5'd0, gain}))
+        + (kind == 2'd2 ? $signed({5'd0, lag}) : 8'sd0);
+    wire [7:0] left_shifts = -right;
+    wire signed [31:0] exact_step = sum[31:0];
     wire signed [31:0] short_step;
     round #(.IN(32), .DROP(26 - UPDATE_BITS), .MODE(ROUNDING)) steps (.x(exact_step), .y(short_step));
     reg [1:0] kind_of_derive;
     always @*
         case (phase)
-            5'd4: kind_of_derive = 2'd1;
-            5'd5: kind_of_derive = 2'd2;
-            5'd6: kind_of_derive = 2'd3;
+            3'd4: kind_of_derive = 2'd1;
+            3'd5: kind_of_derive = 2'd2;
+            3'd6: kind_of_derive = 2'd3;
             default: kind_of_derive = 2'd0;
         endcase
-    wire signed [29:0] master = {masters[op == DERIVE ? kind_of_derive : kind_of_step], {(26 - MASTER_BITS) {1'b0}}};
+    wire signed [29:0] master = {masters[op == DERIVE ? kind_of_derive : kind], {(26 - MASTER_BITS) {1'b0}}};
     wire signed [32:0] stepped = master - short_step;
     wire signed [32:0] short_master;
     round #(.IN(33), .DROP(26 - MASTER_BITS), .MODE(ROUNDING)) parameters (.x(stepped), .y(short_master));
     wire signed [29:0] bounded = short_master < lowest ? lowest : short_master > highest ? highest : short_master[29:0];
     always @(posedge clk)
         if (write) masters[write_kind] <= write_value >>> (26 - MASTER_BITS);
-        else if (running && op == UPDATE && part_of_step == 2'd2) masters[kind_of_step] <= bounded >>> (26 - MASTER_BITS);
+        else if (running && op == UPDATE && part == 3'd4) masters[kind] <= bounded >>> (26 - MASTER_BITS);
 
     // Operands: tables at steps of 1/32 from l = -4 on, interpolated at 12 bits, nearest
 
     wire [30:0] from_first = {master[29], master} + 31'd268435456;
-    assign table_address = {1'b0, from_first[29:21]} + (phase == 5'd0 ? 10'd0 : 10'd1);
+    assign table_address = {1'b0, from_first[29:21]} + (phase == 3'd0 ? 10'd0 : 10'd1);
     reg [15:0] c_low, da_low;
     wire signed [17:0] between = (product + 36'sd2048) >>> 12;
     wire signed [16:0] exact_w = (master + 30'sd8192) >>> 14;
@@ -272,15 +260,15 @@ module learning_cell #(
         case (op)
             FORWARD:
             case (phase)
-                5'd0: begin
+                3'd0: begin
                     p = wl;
                     q = change;
                 end
-                5'd1: begin
+                3'd1: begin
                     p = wt;
                     q = change;
                 end
-                5'd2: begin
+                3'd2: begin
                     p = $signed({1'b0, da});
                     q = scratch[17:0];
                 end
@@ -291,15 +279,15 @@ module learning_cell #(
             endcase
             MESSAGE:
             case (phase)
-                5'd0, 5'd1: begin
+                3'd0, 3'd1: begin
                     p = phase[0] ? k_below : k_right;
                     q = $signed({4'd0, heard[13:0]});
                 end
-                5'd2, 5'd3: begin
+                3'd2, 3'd3: begin
                     p = phase[0] ? k_below : k_right;
                     q = heard >>> 14;
                 end
-                5'd4: begin
+                3'd4: begin
                     p = $signed({3'd0, d});
                     q = $signed({6'd0, m[11:0]});
                 end
@@ -330,25 +318,25 @@ module learning_cell #(
             endcase
             FINISH: begin
                 p = side ? w_below : w_right;
-                q = phase[0] ? total >>> 15 : $signed({3'd0, total[14:0]});
+                q = part == 3'd0 || part == 3'd3 ? $signed({3'd0, total[14:0]}) : total >>> 15;
             end
             UPDATE: begin
                 p = $signed({3'd0, multiplier});
-                q = part_of_step[0] ? gradient_now >>> 15 : $signed({3'd0, gradient_now[14:0]});
+                q = part == 3'd0 ? $signed({3'd0, gradient_now[14:0]}) : gradient_now >>> 15;
             end
             default:
             case (phase)
-                5'd2: begin
+                3'd2: begin
                     p = $signed({2'd0, c_entry}) - $signed({2'd0, c_low});
                     q = $signed({6'd0, master[20:9]});
                 end
-                5'd3: begin
+                3'd3: begin
                     p = $signed({2'd0, da_entry}) - $signed({2'd0, da_low});
                     q = $signed({6'd0, master[20:9]});
                 end
                 default: begin
                     p = $signed({1'b0, c});
-                    q = phase == 5'd5 ? wl : wt;
+                    q = phase == 3'd5 ? wl : wt;
                 end
             endcase
         endcase
@@ -359,46 +347,77 @@ module learning_cell #(
             case (op)
                 FORWARD:
                 case (phase)
-                    5'd0: scratch <= product >>> 1;
-                    5'd1: scratch <= u_less_s >>> 14;
-                    5'd2: sum <= product;
+                    3'd0: scratch <= product >>> 1;
+                    3'd1: scratch <= u_less_s >>> 14;
+                    3'd2: sum <= product;
                     default: ;
                 endcase
                 MESSAGE:
                 case (phase)
-                    5'd0: sum <= product;
-                    5'd2: sum <= ((sum + 36'sd8192) >>> 14) + product;
-                    5'd1, 5'd3: sum <= sum + product;
-                    5'd4: scratch <= (product + 36'sd2048) >>> 12;
+                    3'd0: sum <= product;
+                    3'd2: sum <= ((sum + 36'sd8192) >>> 14) + product;
+                    3'd1, 3'd3: sum <= sum + product;
+                    3'd4: scratch <= (product + 36'sd2048) >>> 12;
                     default: message <= short_message;
                 endcase
                 LEARN: if (part == 3'd0) f <= kind == 2'd0 ? (product + 36'sd16384) >>> 15 : product >>> 14;
-                FINISH: begin
-                    if (!phase[0]) sum <= product;
-                    else if (!side) gradient[kind] <= weighed;
-                    else gradient[kind] <= (weighed + gradient[kind]) >>> (kind == 2'd0 ? fine : 3'd0);
-                    exponent <= shared;
-                end
+                FINISH:
+                case (part)
+                    3'd0, 3'd3: sum <= product;
+                    3'd1, 3'd4: begin
+                        sum <= (sum >>> 15) + product;
+                        remaining <= 6'd1 + shared - (side ? lost_below : lost_right);
+                        exponent <= shared;
+                    end
+                    default:
+                    if (shifting) begin
+                        sum <= sum >>> 1;
+                        remaining <= remaining - 6'd1;
+                    end else if (part == 3'd2) scratch <= sum;
+                    else if (part == 3'd5) begin
+                        sum <= sum + scratch;
+                        remaining <= kind == 2'd0 ? fine : 6'd0;
+                    end else gradient[kind] <= sum;
+                endcase
                 UPDATE:
-                case (part_of_step)
-                    2'd0: sum <= product;
-                    2'd1: scratch <= (sum >>> 15) + product;
+                case (part)
+                    3'd0: sum <= product;
+                    3'd1: begin
+                        sum <= (sum >>> 15) + product;
+                        remaining <= right > 0 ? right - 8'sd1 : left_shifts;
+                        scratch <= 31'sd536870911;
+                    end
+                    3'd2:
+                    if (shifting) begin
+                        if (right > 0) sum <= sum >>> 1;
+                        else scratch <= scratch >>> 1;
+                        remaining <= remaining - 6'd1;
+                    end else if (right > 0) sum <= (sum + 36'sd1) >>> 1;
+                    else begin
+                        sum <= sum > scratch ? scratch : sum < -scratch ? -scratch : sum;
+                        remaining <= left_shifts;
+                    end
+                    3'd3:
+                    if (shifting) begin
+                        sum <= sum <<< 1;
+                        remaining <= remaining - 6'd1;
+                    end
                     default: ;
                 endcase
                 default:
                 case (phase)
-                    5'd1: begin
+                    3'd1: begin
                         c_low <= c_entry;
                         da_low <= da_entry;
                     end
-                    5'd2: c <= $signed({1'b0, c_low}) + between;
-                    5'd3: da <= $signed({1'b0, da_low}) + between;
-                    5'd4: wl <= short_w;
-                    5'd5: begin
+                    3'd2: c <= $signed({1'b0, c_low}) + between;
+                    3'd3: da <= $signed({1'b0, da_low}) + between;
+                    3'd4: wl <= short_w;
+                    3'd5: begin
                         wt <= short_w;
                         kl <= (product + 36'sd16384) >>> 15;
                     end
-                    5'd6: begin
+                    3'd6: begin
                         b <= short_b;
                         kt <= (product + 36'sd16384) >>> 15;
                     end

@@ -60,7 +60,7 @@ module network #(
     reg [2:0] operation;
     reg [7:0] wave;  // the cells whose turn it is
     reg [15:0] at;  // input that is loaded, cell that derives
-    wire [CELLS-1:0] done;
+    wire [CELLS-1:0] running, done;
     wire softmax_busy;
     wire softmax_start = state == COUNT && t == STEPS - 1;
     assign busy = state != IDLE;
@@ -87,7 +87,7 @@ module network #(
                 end
                 START: state <= WAIT;
                 WAIT:
-                if (|done) begin
+                if ((running & ~done) == 0) begin
                     state <= START;
                     case (operation)
                         FORWARD:
@@ -205,8 +205,8 @@ module network #(
                 .MESSAGE_BITS(MESSAGE_BITS), .WEIGHT_BITS(WEIGHT_BITS), .MASTER_BITS(MASTER_BITS),
                 .UPDATE_BITS(UPDATE_BITS), .ROUNDING(ROUNDING)
             ) one (
-                .clk(clk), .clear(state == CLEAR), .clear_peak(state == CLEAR && sweep == 2'd0),
-                .learning(sweep == 2'd2), .operation(operation), .busy(), .done(done[p]),
+                .clk(clk), .clear(reset || state == CLEAR), .clear_peak(state == CLEAR && sweep == 2'd0),
+                .learning(sweep == 2'd2), .operation(operation), .busy(running[p]), .done(done[p]),
                 .start(state == START && (operation == DERIVE ? at == p : operation == FORWARD ? wave == DEPTH[p*8+:8]
                     : operation == MESSAGE ? wave == HEIGHT[p*8+:8] : 1'b1)),
                 .gain(GAINED[p] ? gain : 3'd0), .lag(LAGGED[p] ? gain : 3'd0), .left(left), .top(top), .y(y[p*16+:16]),
