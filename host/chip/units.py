@@ -107,7 +107,9 @@ class UnitsTogether:
         n = units * inputs
         narrow = max(0, net.steps.bit_length() - 2)
         self.units = [
-            Unit(w[k * inputs : (k + 1) * inputs], w[n + k], w[n + units + k], w[n + 2 * units + k :: units], self.words)
+            Unit(
+                w[k * inputs : (k + 1) * inputs], w[n + k], w[n + units + k], w[n + 2 * units + k :: units], self.words
+            )
             for k in range(units)
         ]
         for t in range(net.steps):
