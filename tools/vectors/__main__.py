@@ -23,27 +23,31 @@ import argparse
 import hashlib
 import json
 import shlex
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from fixedpoint import kernels
 from host.base import cli
 from host.base.heartbeat import heartbeat
 from host.runs.options import add_network_options
 from tools.vectors import writing
+from tools.vectors.cell import cell_level
+from tools.vectors.chip import agree
 from tools.vectors.lookup import tables_level
 from tools.vectors.network import network_level
+from tools.vectors.signals import Table
 from tools.vectors.trial import Trial, chosen
 
 SAVED = (cli.Case("--checkpoint", lambda args: args.checkpoint is not None),)
 PATHS = ("out", "data", "checkpoint")  # of which the command in the manifest has the last part
 IMAGES = 4
+Level = Callable[[Trial], list[Table]]
 
 
-def levels(trial: Trial) -> list[Any]:
-    """What makes the tables of each level, of such a network."""
-    return [tables_level, network_level]
+def levels(trial: Trial) -> list[Level]:
+    """What makes the tables of each level that there is of such a network."""
+    return [tables_level, *([cell_level] if trial.steps_cells else []), network_level]
 
 
 def engine() -> str:
@@ -81,6 +85,7 @@ def main() -> int:
     writing.former(args.out)  # before the work, not after it
     trial = chosen(args)
     with heartbeat(lambda: "computing the signals"):
+        agree(trial.seen, trial.chip)
         made = writing.made([table for level in levels(trial) for table in level(trial)])
     about = {
         "command": command(args, parser),
