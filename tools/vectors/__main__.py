@@ -47,7 +47,13 @@ Level = Callable[[Trial], list[Table]]
 
 def levels(trial: Trial) -> list[Level]:
     """What makes the tables of each level that there is of such a network."""
-    return [tables_level, *([cell_level] if trial.steps_cells else []), network_level]
+    try:
+        from tools.vectors.all_operations import operations_level
+    except ModuleNotFoundError as error:
+        if error.name != "fxpmath":
+            raise
+        raise cli.UserError("the level of operations needs fxpmath; pip install fxpmath, or shoreline[rtl]") from error
+    return [tables_level, operations_level, *([cell_level] if trial.steps_cells else []), network_level]
 
 
 def engine() -> str:
