@@ -110,6 +110,17 @@ def test_reference_shares_nothing_with_what_it_is_a_reference_for():
     assert {name.split(".")[0] for name in foreign} == {"collections", "dataclasses", "functools", "numpy", "typing"}
 
 
+def test_chip_shares_tables_wiring_and_parameters_with_the_engine_but_no_arithmetic():
+    """It is an independent implementation: neither kernels nor whatever executes or disturbs them."""
+    room = [path for path in sources("host") if path.parent.name == "chip"]
+    used = {name for path in room for _, name in imports(path) if name.split(".")[0] in PACKAGES}
+    shared = {f"tables.{name}" for name in ("C", "DA", "EXP", "TANH")}
+    shared |= {"wiring", "network.Random", "lattice.Lattice", "diagonal.Diagonal"}
+    assert {name for name in used if name.startswith("fixedpoint.")} == {f"fixedpoint.{name}" for name in shared}
+    rooms = {".".join(name.split(".")[:2]) for name in used if not name.startswith("fixedpoint.")}
+    assert rooms == {"host.base", "host.chip", "host.runs"}
+
+
 def graph() -> dict[str, set[str]]:
     """Every module, and the modules of ours that it imports, even from within a function."""
     modules = {dotted(path): path for package in PACKAGES for path in sources(package)}
