@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "tools": {"fixedpoint", "firmware", "host", "tools"},
 }
 # The rooms of host, each using only its own modules and those of the rooms before it; the commands stand on top.
-FLOORS = ("base", "data", "reference", "runs", "engine", "board", "studies", "pictures")
+FLOORS = ("base", "data", "reference", "runs", "chip", "engine", "board", "studies", "pictures")
 
 
 def sources(package: str) -> list[Path]:
