@@ -24,7 +24,7 @@
 module unit #(
     parameter INPUTS = 28,
     parameter STEPS = 28,
-    parameter GAIN = 0,  // inputs are stored divided by 2^GAIN
+    parameter GAIN = 1,  // inputs are stored divided by 2^GAIN
     parameter Y_BITS = 14,
     parameter SELF_BITS = 29,  // of e; of eta 24 at the most
     parameter MESSAGE_BITS = 22,
@@ -33,7 +33,7 @@ module unit #(
     parameter UPDATE_BITS = 26,
     parameter ROUNDING = 1
 ) (
-    input clock,
+    input clk,
     input reset,
     // A parameter from outside, Q26, while nothing runs: W at its input's place, then l, then b.
     input load,
@@ -126,16 +126,9 @@ module unit #(
     wire fits = dividend >= c;
 
     // Tables, at steps of 1/64 and 1/32 (fixedpoint/tables.py), linear between them.
-    reg [13:0] tanh_table [0:512];
-    reg [15:0] c_table [0:320];
-    reg [15:0] da_table [0:320];
-    initial begin
-        $readmemh("tables/tanh.mem", tanh_table);
-        $readmemh("tables/c.mem", c_table);
-        $readmemh("tables/da.mem", da_table);
-    end
-    reg [13:0] tanh_read, tanh_low;
-    reg [15:0] c_read, da_read;
+    wire [13:0] tanh_read;
+    wire [15:0] c_read, da_read;
+    reg [13:0] tanh_low;
     wire signed [29:0] b_full = b <<< KEPT_CUT;
     wire signed [17:0] b_operand = (b_full + 30'sd2048) >>> 12;  // Q14
     wire signed [19:0] drive = s + b_operand;
@@ -143,7 +136,12 @@ module unit #(
     wire [16:0] at_tanh = magnitude[19:17] ? 17'h1ffff : magnitude[16:0];  // beyond 8.0 tanh is saturated
     wire [29:0] at_l = l + 30'sd268435456;  // l + 4.0
     wire [9:0] tanh_address = at_tanh[16:8] + (state != DRIVE_HIGH);
-    wire [8:0] l_address = at_l[29:21] + (state != TABLE);
+    wire [9:0] l_address = at_l[29:21] + (state != TABLE);
+    rom #(.FILE("tables/tanh.mem"), .ENTRIES(513), .WIDTH(14)) of_tanh (
+        .clk(clk), .address(tanh_address), .entry(tanh_read)
+    );
+    rom #(.FILE("tables/c.mem"), .ENTRIES(321)) of_c (.clk(clk), .address(l_address), .entry(c_read));
+    rom #(.FILE("tables/da.mem"), .ENTRIES(321)) of_da (.clk(clk), .address(l_address), .entry(da_read));
 
     // Readings of the accumulators
     wire signed [30:0] e_full = trace_read <<< E_CUT;
@@ -212,7 +210,7 @@ module unit #(
     wire write = state == WRITE && moves;  // a step of 0 leaves a parameter as it is, be it rounded or not
     assign y = y_kept <<< Y_CUT;
 
-    always @(posedge clock) begin
+    always @(posedge clk) begin
         master_read <= masters[next];
         operand_read <= operands[next];
         trace_read <= traces[next];
@@ -223,12 +221,9 @@ module unit #(
         end
         if (state == FILTER) traces[index] <= e_round >>> E_CUT;
         if (state == SUM || state == LAST) sums[index] <= sum_new;
-        tanh_read <= tanh_table[tanh_address];
-        c_read <= c_table[l_address];
-        da_read <= da_table[l_address];
     end
 
-    always @(posedge clock) begin
+    always @(posedge clk) begin
         index <= next;
         if (load ? place == INPUTS : write && group == L) l <= master;
         if (load ? place == INPUTS + 1 : write && group == B) b <= master >>> KEPT_CUT;

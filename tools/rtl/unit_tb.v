@@ -1,13 +1,12 @@
 // Replays what `python -m tools.vectors --graph diagonal` wrote, unit by unit and image by image; runs in that directory.
 // A unit is given its parameters before the first image only: what it has learned it keeps.
-`timescale 1ns / 1ns
 module unit_tb;
     parameter IMAGES = 4;
     parameter UNITS = 28;
     parameter STEPS = 28;
     parameter INPUTS = 28;
     parameter WATCHED = 4;  // images of which the vectors have the trace and the sum of every weight after every step
-    parameter GAIN = 0;
+    parameter GAIN = 1;
     parameter Y_BITS = 14;
     parameter SELF_BITS = 29;
     parameter MESSAGE_BITS = 22;
@@ -25,8 +24,9 @@ module unit_tb;
     reg signed [25:0] sum_b[0:RUNS*STEPS-1], sum_v[0:RUNS*STEPS-1];
     reg signed [30:0] e[0:WATCHED*UNITS*STEPS*INPUTS-1], sum_w[0:WATCHED*UNITS*STEPS*INPUTS-1];
     reg signed [29:0] l[0:RUNS-1], b[0:RUNS-1], l_after[0:RUNS-1], b_after[0:RUNS-1], message[0:RUNS-1];
+    reg signed [29:0] message_whole[0:RUNS-1];
     reg signed [16:0] c[0:RUNS-1];
-    reg [10:0] ratio[0:RUNS-1];
+    reg signed [11:0] ratio[0:RUNS-1];
     reg signed [17:0] b_operand[0:RUNS-1];
     reg signed [29:0] w[0:RUNS*INPUTS-1], w_after[0:RUNS*INPUTS-1];
     reg signed [16:0] w_operand[0:RUNS*INPUTS-1];
@@ -51,6 +51,7 @@ module unit_tb;
         $readmemh("unit/l_after.mem", l_after);
         $readmemh("unit/b_after.mem", b_after);
         $readmemh("unit/message.mem", message);
+        $readmemh("unit/message_whole.mem", message_whole);
         $readmemh("unit/c.mem", c);
         $readmemh("unit/ratio.mem", ratio);
         $readmemh("unit/b_operand.mem", b_operand);
@@ -72,7 +73,7 @@ module unit_tb;
         $readmemh("unit/highest_b.mem", highest_b);
     end
 
-    reg clock = 0, reset = 1, load = 0, start = 0;
+    reg clk = 0, reset = 1, load = 0, start = 0;
     reg [6:0] place;
     reg signed [29:0] value;
     reg [2:0] operation;
@@ -86,16 +87,16 @@ module unit_tb;
         .MESSAGE_BITS(MESSAGE_BITS), .WEIGHT_BITS(WEIGHT_BITS), .MASTER_BITS(MASTER_BITS), .UPDATE_BITS(UPDATE_BITS),
         .ROUNDING(ROUNDING)
     ) dut (
-        .clock(clock), .reset(reset), .load(load), .place(place), .value(value), .start(start),
+        .clk(clk), .reset(reset), .load(load), .place(place), .value(value), .start(start),
         .operation(operation), .done(done), .index(index), .x(x[(image*STEPS+step)*INPUTS+index]),
-        .message(message[run]), .group(group),
+        .message(message_whole[run]), .group(group),
         .multiplier(group == 0 ? multiplier_l[image] : group == 1 ? multiplier_w[image] : multiplier_b[image]),
         .shift(group == 0 ? shift_l[image] : group == 1 ? shift_w[image] : shift_b[image]),
         .lowest(group == 0 ? lowest_l[image] : group == 1 ? lowest_w[image] : lowest_b[image]),
         .highest(group == 0 ? highest_l[image] : group == 1 ? highest_w[image] : highest_b[image]),
         .y(), .sum_v()
     );
-    always #5 clock = !clock;
+    always #5 clk = !clk;
 
     // $finish lets the clock's events of this instant go on: `over` keeps it to one line.
     reg over = 0;
@@ -115,7 +116,7 @@ module unit_tb;
             load = 1;
             place = where;
             value = what;
-            @(negedge clock) load = 0;
+            @(negedge clk) load = 0;
         end
     endtask
 
@@ -124,8 +125,8 @@ module unit_tb;
             operation = what;
             start = 1;
             clocks = 0;
-            @(negedge clock) start = 0;
-            while (!done && clocks < 100000) @(negedge clock) clocks = clocks + 1;
+            @(negedge clk) start = 0;
+            while (!done && clocks < 100000) @(negedge clk) clocks = clocks + 1;
             same("done", done, 1);
         end
     endtask
@@ -177,7 +178,7 @@ module unit_tb;
         image = 0;
         step = -1;
         at = -1;
-        repeat (2) @(negedge clock);
+        repeat (2) @(negedge clk);
         reset = 0;
         for (unit = 0; unit < UNITS && !over; unit = unit + 1) begin
             image = 0;
@@ -197,6 +198,7 @@ module unit_tb;
                 go(FINISH);
                 for (at = 0; at < INPUTS; at = at + 1) same("w_sum", dut.sums[at], w_sum[run*INPUTS+at]);
                 at = -1;
+                same("message", dut.message_round, message[run]);
                 go(ADAPT);
                 parameters(1);
             end

@@ -12,6 +12,7 @@ mean, how it was rounded, and the SHA-256 of its file:
   tables/      tanh, exp(-x), c(l), da/dl
   operations/  every rounding, saturation and look-up by itself, with edge cases; expected values by fxpmath
   cell/        each two-input cell at every step: what it hears, its traces and sums (SnAP-1)
+  unit/        each unit of a diagonal network at every step: its registers, traces and sums, its update
   network/     every input, output, message, gradient and parameter, and the engine's digest after every update
 
 Every signal is there as .mem (hex, for $readmemh), in a CSV of decimals, and in an .npz: tools/vectors/README.md. With
@@ -35,6 +36,7 @@ from tools.vectors import writing
 from tools.vectors.lookup import tables_level
 from tools.vectors.network import network_level
 from tools.vectors.trial import Trial, chosen
+from tools.vectors.unit import unit_level
 
 SAVED = (cli.Case("--checkpoint", lambda args: args.checkpoint is not None),)
 PATHS = ("out", "data", "checkpoint")  # of which the command in the manifest has the last part
@@ -43,7 +45,7 @@ IMAGES = 4
 
 def levels(trial: Trial) -> list[Any]:
     """What makes the tables of each level, of such a network."""
-    return [tables_level, network_level]
+    return [tables_level, network_level, *([unit_level] if trial.diagonal else [])]
 
 
 def engine() -> str:
