@@ -12,6 +12,7 @@ mean, how it was rounded, and the SHA-256 of its file:
   tables/      tanh, exp(-x), c(l), da/dl
   operations/  every rounding, saturation and look-up by itself, with edge cases; expected values by fxpmath
   cell/        each two-input cell at every step: what it hears, its traces and sums (SnAP-1)
+  unit/        each unit of a diagonal network at every step: its registers, traces and sums, its update
   network/     every input, output, message, gradient and parameter, and the engine's digest after every update
 
 Every signal is there as .mem (hex, for $readmemh), in a CSV of decimals, and in an .npz: tools/vectors/README.md. With
@@ -38,6 +39,7 @@ from tools.vectors.lookup import tables_level
 from tools.vectors.network import network_level
 from tools.vectors.signals import Table
 from tools.vectors.trial import Trial, chosen
+from tools.vectors.unit import unit_level
 
 SAVED = (cli.Case("--checkpoint", lambda args: args.checkpoint is not None),)
 PATHS = ("out", "data", "checkpoint")  # of which the command in the manifest has the last part
@@ -46,14 +48,17 @@ Level = Callable[[Trial], list[Table]]
 
 
 def levels(trial: Trial) -> list[Level]:
-    """What makes the tables of each level that there is of such a network."""
+    """What makes the tables of each level that there is of such a network. Raises UserError without fxpmath."""
     try:
         from tools.vectors.all_operations import operations_level
     except ModuleNotFoundError as error:
         if error.name != "fxpmath":
             raise
-        raise cli.UserError("the level of operations needs fxpmath; pip install fxpmath, or shoreline[rtl]") from error
-    return [tables_level, operations_level, *([cell_level] if trial.steps_cells else []), network_level]
+        raise cli.UserError(
+            "the expected values of operations are fxpmath's, which is missing; install it: pip install fxpmath"
+        ) from error
+    own: list[Level] = [unit_level] if trial.diagonal else [cell_level] if trial.config.rule == "snap1" else []
+    return [tables_level, operations_level, *own, network_level]
 
 
 def engine() -> str:
@@ -90,9 +95,11 @@ def main() -> int:
     args = parser.parse_args()
     writing.former(args.out)  # before the work, not after it
     trial = chosen(args)
+    wanted = levels(trial)
     with heartbeat(lambda: "computing the signals"):
-        agree(trial.seen, trial.chip)
-        made = writing.made([table for level in levels(trial) for table in level(trial)])
+        if not trial.diagonal:  # whose units compare for themselves
+            agree(trial.seen, trial.chip)
+        made = writing.made([table for level in wanted for table in level(trial)])
     about = {
         "command": command(args, parser),
         "version": version("shoreline"),

@@ -1,23 +1,22 @@
-"""Every signal in the order of a chip (host.chip), which the engine's must agree with wherever both have it."""
+"""Signals of two-input cells in the order of a chip (host.chip), with which the engine must agree."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from fixedpoint.diagonal import Diagonal
+from fixedpoint.lattice import Lattice
 from host.base.cli import UserError
 from host.chip.cells import CellsTogether
-from host.chip.units import UnitsTogether
 from host.chip.words import Words
 from tools.vectors.engine import GROUPS, Rates, Seen, wiring
 
-SIDES, PARAMETERS = ("right", "below"), GROUPS
+SIDES = ("right", "below")
 BY_STEP = (
     "left", "top", "y", "d", "el", "et", "eta",
-    *(f"cross_{side}_{of}" for side in SIDES for of in PARAMETERS),
+    *(f"cross_{side}_{of}" for side in SIDES for of in GROUPS),
     "message_right", "message_below", "message", "factor_right", "factor_below",
-    *(f"sum_{side}_{of}" for side in SIDES for of in PARAMETERS),
+    *(f"sum_{side}_{of}" for side in SIDES for of in GROUPS),
 )  # fmt: skip
 BY_IMAGE = (
     "gain", "lag", "fine", "c", "da", "wl_operand", "wt_operand", "b_operand", "kl", "kt",
@@ -47,7 +46,7 @@ def _of_image(together: CellsTogether, p: int) -> list[int]:
     ]
 
 
-def _cells(together: CellsTogether, pixels: bytes, label: int) -> Seen:
+def _step(together: CellsTogether, pixels: bytes, label: int) -> Seen:
     """One training step of two-input cells."""
     n, exact = together.count, together.network.exact
     steps: list[list[list[int]]] = []
@@ -68,41 +67,17 @@ def _cells(together: CellsTogether, pixels: bytes, label: int) -> Seen:
     return seen | {"exponent": together.exponents, "logit": together.logits, "delta": together.delta}
 
 
-def _units(together: UnitsTogether, pixels: bytes, label: int) -> Seen:
-    """One training step of a diagonal network."""
-    steps: list[list[list[int]]] = []
-
-    def observe(sweep: str, t: int) -> None:
-        steps.append([[unit.s, unit.y, unit.factor] for unit in together.units])
-
-    together.train(pixels, label, observe)
-    s, y, factor = np.array(steps).transpose(2, 1, 0)
-    units = together.units
-    sums = [total for unit in units for total in unit.sums]
-    sums += [unit.of_l for unit in units] + [unit.of_b for unit in units] + [unit.of_v for unit in units]
-    return {
-        "s": s, "y": y, "factor": factor, "sum": sums, "message": together.messages, "after": list(together.w),
-        "logit": together.logits, "delta": together.delta,
-    }  # fmt: skip
-
-
 def observed(
-    network: Any, disturb: str, images: np.ndarray, labels: np.ndarray, rates: Callable[[int], Rates]
+    network: Lattice, disturb: str, images: np.ndarray, labels: np.ndarray, rates: Callable[[int], Rates]
 ) -> dict[str, np.ndarray]:
     """As tools.vectors.engine.observed() of a network disturbed so, but for what only the engine has.
 
     Raises UserError for a disturbance that is no word lengths.
     """
-    words, seen = Words.of(disturb), []
-    units = UnitsTogether(network, words) if isinstance(network, Diagonal) else None
-    cells = None if units else CellsTogether(network, wiring(network), words)
+    together, seen = CellsTogether(network, wiring(network), Words.of(disturb)), []
     for number, (image, label) in enumerate(zip(images, labels.tolist(), strict=True), network.step):
         network.set_rates(rates(number))
-        pixels = image.tobytes()
-        if units:
-            seen.append(_units(units, pixels, label))
-        elif cells:
-            seen.append(_cells(cells, pixels, label))
+        seen.append(_step(together, image.tobytes(), label))
     return {name: np.array([found[name] for found in seen], np.int64) for name in seen[0]}
 
 

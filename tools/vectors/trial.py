@@ -52,13 +52,12 @@ class Trial:
 
     @cached_property
     def chip(self) -> dict[str, np.ndarray]:
-        """The same in the order of a chip, and more: see tools.vectors.chip."""
+        """The same of two-input cells in the order of a chip, and more: see tools.vectors.chip."""
         return chip.observed(self.network(), self.config.disturb, self.images, self.labels, self.config.rates)
 
     @property
-    def steps_cells(self) -> bool:
-        """Whether it is of two-input cells that learn by SnAP-1: then there is a level of them."""
-        return self.config.graph != "diagonal" and self.config.rule == "snap1"
+    def diagonal(self) -> bool:
+        return self.config.graph == "diagonal"
 
 
 def chosen(args: argparse.Namespace) -> Trial:
