@@ -77,8 +77,10 @@ def clipped(x: Fxp, lowest: Fxp, highest: Fxp) -> Fxp:
 def longer(x: Fxp, most: int) -> np.ndarray:
     """The least bits by which |x|, an integer, is to be shifted down so that it is `most` at the most."""
     bits = np.zeros(np.shape(raw(x)), np.int64)
-    for down in range(EXACT):
-        bits += raw(floor(shifted_up(abs(x), -down), 0)) > most
+    beyond = raw(abs(x)) > most
+    while beyond.any():
+        bits += beyond
+        beyond = raw(floor(shifted_up(abs(x), -int(bits.max())), 0)) > most
     return bits
 
 

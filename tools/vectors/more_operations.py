@@ -160,7 +160,7 @@ ROUNDINGS = (floor, nearest, truncated)  # by the numbers of the operand
            cut=number("bits cut off", (0, 1, 5, 12, 20)),
            how=number("0 floor, 1 nearest, 2 zero", range(3)))  # fmt: skip
 def word(value: Ints, cut: int, how: int) -> Fxp:
-    return shifted_up(ROUNDINGS[how](shifted_up(of(value), -cut), 0), cut)
+    return floor(shifted_up(ROUNDINGS[how](shifted_up(of(value), -cut), 0), cut), 0)
 
 
 OPERATIONS = (

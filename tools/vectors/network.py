@@ -87,7 +87,7 @@ def _of_units(network: Diagonal, seen: dict[str, np.ndarray]) -> Iterator[Table]
     about = f"sums over time: of d e of W (Q{28 - narrow}), of d eta (Q{23 - narrow}), of d, of y (Q14)"
     yield table(LEVEL, "network_step", ("image", "unit", "step"), steps, seen)
     yield table(LEVEL, "network_unit", ("image", "unit"), {"message": message}, seen)
-    yield table(LEVEL, "network_sum", ("image", "sum"), {"sum": Signal(about, 30, 0)}, seen)
+    yield table(LEVEL, "network_sum", ("image", "place"), {"sum": Signal(about, 30, 0)}, seen)
     after = {"after": Signal("parameter after the update: W, l, b, V", 3, 26, saturation=BOUNDED)}
     yield table(LEVEL, "network_parameter", ("image", "parameter"), after, seen)
     start = {"start": Signal("parameter before the first image", 3, 26), "group": count("0 l, 1 W, 2 V, 3 b", 2)}

@@ -80,6 +80,6 @@ def table(
     arrays = {key: np.asarray(values[key], np.int64) for key in signals}
     shape = next(iter(arrays.values())).shape
     wrong = [key for key, array in arrays.items() if array.shape != shape]
-    if wrong or len(index) != len(shape) or not prod(shape):
+    if wrong or {*index} & {*signals} or len(index) != len(shape) or not prod(shape):
         raise ValueError(f"{name}: {index} of {shape}; not so {wrong}")
     return Table(level, name, tuple(index), shape, signals, arrays, prefix)
