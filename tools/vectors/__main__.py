@@ -75,7 +75,7 @@ def command(args: argparse.Namespace, parser: cli.Parser) -> str:
     for name, (flag, _) in parser.useless.items():
         if name in args.given and name != "json":
             value = getattr(args, name)
-            words += [flag, Path(value).name if name in PATHS else str(value)]
+            words += [flag, Path(value).resolve().name if name in PATHS else str(value)]
     return shlex.join(words)
 
 
