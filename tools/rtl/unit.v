@@ -335,7 +335,6 @@ module unit #(
                 end else if (state == SHORTEN) state <= RATE;
                 else begin
                     factor <= factor + $signed({1'b0, carry});
-                    if (down > 31) down <= 31;
                     count <= down < 0 ? -down : 0;
                     most <= 29'h1fffffff;
                     state <= ROOM;
