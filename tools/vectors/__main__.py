@@ -24,28 +24,41 @@ import argparse
 import hashlib
 import json
 import shlex
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from fixedpoint import kernels
 from host.base import cli
 from host.base.heartbeat import heartbeat
 from host.runs.options import add_network_options
 from tools.vectors import writing
+from tools.vectors.cell import cell_level
+from tools.vectors.chip import agree
 from tools.vectors.lookup import tables_level
 from tools.vectors.network import network_level
+from tools.vectors.signals import Table
 from tools.vectors.trial import Trial, chosen
 from tools.vectors.unit import unit_level
 
 SAVED = (cli.Case("--checkpoint", lambda args: args.checkpoint is not None),)
 PATHS = ("out", "data", "checkpoint")  # of which the command in the manifest has the last part
 IMAGES = 4
+Level = Callable[[Trial], list[Table]]
 
 
-def levels(trial: Trial) -> list[Any]:
-    """What makes the tables of each level, of such a network."""
-    return [tables_level, network_level, *([unit_level] if trial.diagonal else [])]
+def levels(trial: Trial) -> list[Level]:
+    """What makes the tables of each level that there is of such a network. Raises UserError without fxpmath."""
+    try:
+        from tools.vectors.all_operations import operations_level
+    except ModuleNotFoundError as error:
+        if error.name != "fxpmath":
+            raise
+        raise cli.UserError(
+            "the expected values of operations are fxpmath's, which is missing; install it: pip install fxpmath"
+        ) from error
+    own: list[Level] = [unit_level] if trial.diagonal else [cell_level] if trial.config.rule == "snap1" else []
+    return [tables_level, operations_level, *own, network_level]
 
 
 def engine() -> str:
@@ -82,8 +95,11 @@ def main() -> int:
     args = parser.parse_args()
     writing.former(args.out)  # before the work, not after it
     trial = chosen(args)
+    wanted = levels(trial)
     with heartbeat(lambda: "computing the signals"):
-        made = writing.made([table for level in levels(trial) for table in level(trial)])
+        if not trial.diagonal:  # whose units compare for themselves
+            agree(trial.seen, trial.chip)
+        made = writing.made([table for level in wanted for table in level(trial)])
     about = {
         "command": command(args, parser),
         "version": version("shoreline"),

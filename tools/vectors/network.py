@@ -13,7 +13,6 @@ from tools.vectors.trial import Trial
 LEVEL = "network"
 BOUNDED = "clipped to lowest..highest of its group"
 Y = Signal("output", 1, 14, rounding=TIES_UP, saturation="its argument is taken as 8 - 2^-14 at the most")
-MASTER = Signal("parameter", 3, 26, saturation=BOUNDED)
 PIXEL = {
     "pixel": count("pixel of the image", 8),
     "input": Signal("pixel * scale / 64, in units of 2^gain", 1, 14, rounding="floor"),

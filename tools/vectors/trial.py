@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from host.base.cli import UserError, within
+from host.chip.words import Words
 from host.data import dataset
 from host.engine.disturbed import disturb
 from host.runs.checkpoint import Checkpoint
@@ -15,7 +16,7 @@ from host.runs.config import Config, configure, prepare
 from host.runs.options import data_of, disturbance
 from host.runs.presets import q12
 from tools.model import at_rate, trained
-from tools.vectors.engine import observed
+from tools.vectors import chip, engine
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,12 @@ class Trial:
     @cached_property
     def seen(self) -> dict[str, np.ndarray]:
         """What the engine makes of the images: see tools.vectors.engine."""
-        return observed(self.network(), self.images, self.labels, self.config.rates)
+        return engine.observed(self.network(), self.images, self.labels, self.config.rates)
+
+    @cached_property
+    def chip(self) -> dict[str, np.ndarray]:
+        """The same of two-input cells in the order of a chip, and more: see tools.vectors.chip."""
+        return chip.observed(self.network(), self.config.disturb, self.images, self.labels, self.config.rates)
 
     @property
     def diagonal(self) -> bool:
@@ -70,6 +76,7 @@ def chosen(args: argparse.Namespace) -> Trial:
             disturb=disturbance(args) or "",
         )  # fmt: skip
     config = at_rate(config, args.rate)
+    Words.of(config.disturb)  # refuses, before the work, what a circuit has not
     step = saved.step if saved else 0
     within("--images", args.images, 1, config.images, f"{data.name} has so many of these classes")
     ready = prepare(data, config)
