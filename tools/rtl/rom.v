@@ -1,6 +1,6 @@
 // A table of the engine (fixedpoint/tables.py), read with one clock's delay, as block RAM has it.
 module rom #(
-    parameter FILE = "tables/tanh.mem",
+    parameter FILE = "",
     parameter ENTRIES = 513,
     parameter WIDTH = 16
 ) (

@@ -104,8 +104,9 @@ class _Watched:
         chip.train(pixels, label, observe)
         after = np.array(chip.w)
         whole = [scalar_product(list(zip(chip.delta, unit.v, strict=True))) for unit in chip.units]
-        self.tables = {
-            "unit_step": _stacked(steps),
+        step = _stacked(steps)
+        self.tables: dict[str, dict[str, Any]] = {
+            "unit_step": step,
             "unit_image": {
                 "l": before[n : n + units], "b": before[n + units : n + 2 * units],
                 "c": [unit.c for unit in chip.units], "ratio": [unit.ratio for unit in chip.units],
@@ -120,10 +121,10 @@ class _Watched:
         if watched:
             self.tables["unit_weight_step"] = _stacked(memories)
         self.engines = {  # as tools.vectors.engine names them
-            "s": self.tables["unit_step"]["s"], "y": self.tables["unit_step"]["y"], "logit": chip.logits,
-            "delta": chip.delta, "message": chip.messages, "after": after,
-            "sum": np.concatenate([np.ravel(self.tables["unit_weight"]["w_sum"]),
-                                   *(self.tables["unit_step"][name][:, -1] for name in ("sum_l", "sum_b", "sum_v"))]),
+            "s": step["s"], "y": step["y"], "logit": chip.logits, "delta": chip.delta, "message": chip.messages,
+            "sum": np.concatenate([np.ravel([unit.sums for unit in chip.units]),
+                                   *(step[name][:, -1] for name in ("sum_l", "sum_b", "sum_v"))]),
+            "after": after,
         }  # fmt: skip
 
 
