@@ -16,7 +16,8 @@
 //     DERIVE   15 clocks               l -> c, ratio; after the parameters were loaded (ADAPT ends with it)
 //     STEP     3 INPUTS + 7 clocks     one image row: x of input `index` is read in the clock after index has come
 //     FINISH   INPUTS clocks           no more rows come
-//     ADAPT    about (INPUTS + 2) (4 + |shift|) clocks: M and the rule of `group` -> W, l, b and their operands
+//     ADAPT    (INPUTS + 2) (5 + bits a step is shifted by) clocks, and about 90: M and the rule of `group` -> W, l, b
+//              and their operands, c, ratio
 //
 // A value v of format Qn stands for v / 2^n. Words may be shorter: *_BITS are the fraction bits that are left, as the
 // clauses y, self, message, weight, master and update of --disturb have it, all with one ROUNDING: 0 down, 1 to nearest,
@@ -335,7 +336,6 @@ module unit #(
                 end else if (state == SHORTEN) state <= RATE;
                 else begin
                     factor <= factor + $signed({1'b0, carry});
-                    if (down > 31) down <= 31;
                     count <= down < 0 ? -down : 0;
                     most <= 29'h1fffffff;
                     state <= ROOM;
