@@ -1,6 +1,7 @@
 """The chip's order with word lengths against the disturbed engine: the same bits. And what an observer of it sees."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -16,9 +17,11 @@ from host.base.cli import UserError
 from host.chip import cells, units
 from host.chip.cells import CellsTogether
 from host.chip.units import UnitsTogether
-from host.chip.words import ROUNDINGS, Words
+from host.chip.words import ROUNDINGS, Word, Words
 from host.data import dataset
+from host.engine import distort
 from host.engine.learners import disturbed
+from host.engine.sites import SITES
 from host.runs.config import configure, prepare
 
 ROWS, COLS, STEPS = 4, 3, 6
@@ -96,6 +99,29 @@ def test_every_word_length_tells_and_every_rounding_is_another(kind, signal):
         assert_same(together, walk)
         ends.append(tuple(parameters(together)))
     assert len(set(ends)) == 1 + len(ROUNDINGS)
+
+
+@pytest.mark.parametrize("site", SITES, ids=lambda site: f"{site.kernel} {site.variable} {site.q}")
+def test_as_many_bits_are_cut_off_as_the_engine_cuts(site):
+    """Those that only `fine` has are few, and seldom tell in a parameter."""
+    q = int(str(site.q).removesuffix(" + fine"))
+    for bits, fine in product(range(30), range(5) if q != site.q else [0]):
+        assert Word(bits).cut(q, fine) == eval(distort.cut(site, bits), {"fine": fine})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_masters_off_their_grid_return_to_it_in_cells_but_in_units_only_with_a_step(kind):
+    """At a bound they are off it."""
+    network = small(kind, 5, "master bits=10", ROWS, COLS, STEPS)
+    off = [value + 77 for value in network.w]
+    network.load(off, 0)
+    network.set_rates(((0, 40),) * 4)
+    together, walk = chip(kind, network, "master bits=10"), Walk(network)
+    pixels = bytes(range(ROWS * STEPS))
+    walk.train(pixels, 1)
+    together.train(pixels, 1)
+    assert_same(together, walk)
+    assert (parameters(together) == off) == (kind == "diagonal")
 
 
 @pytest.mark.parametrize("graph", ["lattice", "forest", "small-world", "skip", "diagonal"])
