@@ -1,7 +1,6 @@
 """Disturbed networks under plain CPython and under the checking mode: whoever makes the calls of a Passes, by name."""
 
-from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
@@ -17,7 +16,7 @@ from fixedpoint.network import Network, Random
 from host.engine import checked
 from host.engine.disturbed import disturb, names
 from host.engine.lanes import Lanes
-from host.engine.passes import Passes, passes_of
+from host.engine.passes import Passes
 
 # Every kind of network that there is: cells of both rules and of several wirings, and units.
 KINDS = ("lattice", "small-world", "forest", "exact", "diagonal")
@@ -43,48 +42,6 @@ def small(kind: str, seed: int, text: str = "", rows: int = 6, cols: int = 4, st
     network.seed(seed, INIT)
     network.set_rates(RATES)
     return disturb(network, text, seed)
-
-
-@cache
-def interpreted(passes: Passes) -> SimpleNamespace:
-    """The kernels under plain CPython."""
-    scope: dict[str, Any] = {}
-    for text in passes.texts:
-        exec(text, scope)
-    return SimpleNamespace(**scope)
-
-
-class Walk:
-    """A network that goes through its calls one by one, in arrays of its own."""
-
-    def __init__(self, network: Any, kernels: Any = None):
-        self.passes = passes_of(network)
-        self.kernels = kernels or interpreted(self.passes)
-        self.arrays: dict[str, Any] = {name: array("i", getattr(network, name)) for name in self.passes.state}
-        if self.passes.counter:
-            name, at = self.passes.counter
-            self.arrays[name][at] = network.step
-        self.arrays |= self.passes.tables
-        self.sizes: Mapping[str, int] = {name: size(network) for name, size in self.passes.sizes.items()}
-        self.area, self.steps = network.rows * network.steps, network.steps
-        self.base = self.sizes["base"]
-
-    def make(self, calls: Any, pixels: bytes, label: int) -> int:
-        """These calls for an image; what the network said."""
-        prediction = array("i", [0])
-        of = {
-            **self.arrays, **self.sizes, "pixels": pixels, "count": self.steps, "area": self.area, "at": self.base,
-            "done": 0, "arrived": self.steps, "label": label, "prediction": prediction,
-        }  # fmt: skip
-        for kernel, *given in calls:
-            getattr(self.kernels, kernel)(*[of[x] if isinstance(x, str) else x for x in given])
-        return prediction[0]
-
-    def train(self, pixels: bytes, label: int) -> int:
-        return self.make((*self.passes.take, *self.passes.classify, *self.passes.learn), pixels, label)
-
-    def predict(self, pixels: bytes) -> int:
-        return self.make((*self.passes.take, *self.passes.classify), pixels, 0)
 
 
 def noise_images(count: int, lanes: int, rows: int = 6, cols: int = 4, steps: int = 8) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from disturbed_bench import DIVISOR, Walk, noise_images, small
+from disturbed_bench import DIVISOR, noise_images, small
 from fxpmath import Fxp
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from host.engine import distort
 from host.engine.distort import ACCUMULATORS, HALF, INCOMING, MESSAGE, TRIANGLE, statements
 from host.engine.sites import SITES, Site
+from host.engine.walk import Walk
 from host.runs.disturbance import Clause, parse
 
 RELATIVE = ["message noise=0.1", "message noise=8", "incoming noise=0.02", "incoming noise=0.001"]

@@ -3,7 +3,7 @@
 import ast
 
 import pytest
-from disturbed_bench import KINDS, Walk, in_lanes, noise_images, params_of, small
+from disturbed_bench import KINDS, in_lanes, noise_images, params_of, small
 
 from host.base.cli import UserError
 from host.engine.dialect import Kernel
@@ -12,6 +12,7 @@ from host.engine.disturbed import check, disturb, names, sites_of
 from host.engine.lanes import Lanes
 from host.engine.passes import passes_of
 from host.engine.sites import MAY
+from host.engine.walk import Walk
 from host.runs.disturbance import RANGES, SIGNALS, Clause, parse
 
 # Values of every key that do nothing, though their code is there.

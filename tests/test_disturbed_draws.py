@@ -6,12 +6,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from disturbed_bench import interpreted, small
+from disturbed_bench import small
 
 from host.engine.distort import DRAW, MULTIPLIER, NOISE, SEED, STEP
 from host.engine.disturbed import flawed, flaws, names
 from host.engine.passes import passes_of
 from host.engine.sites import SITES
+from host.engine.walk import interpreted
 from host.runs.disturbance import parse
 
 WITNESSES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37)  # enough below 3.3e24 (Sorenson and Webster 2015)

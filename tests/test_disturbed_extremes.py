@@ -4,12 +4,13 @@
 """
 
 import pytest
-from disturbed_bench import Walk, small, watched
+from disturbed_bench import small, watched
 from test_extremes import FASTEST, PATTERNS, start
 
 from fixedpoint.network import L_HIGHEST, L_LOWEST
 from host.base.cli import UserError
 from host.engine.passes import passes_of
+from host.engine.walk import Walk
 from host.runs.disturbance import SIGNALS
 
 MANY, SIGNED = ("black", "white", "checkers"), ("plus", "alternating", "unbiased")

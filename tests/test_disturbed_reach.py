@@ -5,13 +5,14 @@ import inspect
 
 import numpy as np
 import pytest
-from disturbed_bench import Walk, noise_images, small
+from disturbed_bench import noise_images, small
 
 from fixedpoint import diagonal_kernels, kernels
 from fixedpoint.lattice import CELL
 from host.engine.disturbed import disturb
 from host.engine.passes import passes_of
 from host.engine.sites import SITES, Site
+from host.engine.walk import Walk
 from host.runs.disturbance import SIGNALS
 
 WHERE = {site: f"{site.signal}-{site.kernel}-{site.old}" for site in SITES}

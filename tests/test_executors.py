@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernel_bench import assert_same_state, noise_lattice
-from time_major import TimeMajor, UnitsTogether
 
 from fixedpoint import kernels, wiring
 from fixedpoint.diagonal import Diagonal
 from fixedpoint.lattice import CELL
 from fixedpoint.network import MAX_COOL, MAX_GAIN, Random
+from host.chip.cells import CellsTogether
+from host.chip.units import UnitsTogether
 from host.data import dataset
 from host.engine.learners import executor
 from host.runs.config import configure, prepare
@@ -40,7 +41,7 @@ def test_stepping_all_cells_together_gives_the_same_bits(graph, exact, rows, col
     wired = WIRINGS[graph](rows, cols)
     options = {"cells": len(wired[0]), "wired": lambda: wired, "exact": exact, "cool": cool}
     lattice = noise_lattice(rows, cols, steps, gain, seed, **options)
-    together = TimeMajor(lattice, wired)
+    together = CellsTogether(lattice, wired)
     for _ in range(2):
         pixels = data.draw(st.binary(min_size=rows * steps, max_size=rows * steps))
         label = data.draw(st.integers(0, cols - 1))
@@ -78,11 +79,7 @@ def test_stepping_all_together_gives_the_same_bits_on_digits(preset):
     config = configure(data, preset, 1, 1)
     network = config.network()
     network.set_rates(config.rates(0))
-    if config.graph == "diagonal":
-        together = UnitsTogether(network)
-    else:
-        share = (config.share, Random(config.wiring_seed)) if config.graph == "small-world" else ()
-        together = TimeMajor(network, getattr(wiring, config.graph.replace("-", "_"))(config.rows, config.cols, *share))
+    together = UnitsTogether.of(config) if config.graph == "diagonal" else CellsTogether.of(config)
     for image, label in zip(data.train_images[:2], data.train_labels.tolist(), strict=False):
         network.train(image.tobytes(), label)
         together.train(image.tobytes(), label)

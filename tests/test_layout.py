@@ -20,7 +20,7 @@ BOARD = ENGINE | {"gc", "os", "select", "struct", "sys", "time"}
 # What the host side needs beside Python itself: by package, as installed or only where one command uses it.
 INSTALLED = {
     "host": {"numpy", "llvmlite", "matplotlib", "serial", "rich", "joblib", "distributed"},
-    "tools": {"numpy", "littlefs"},
+    "tools": {"numpy", "littlefs", "fxpmath"},
 }
 
 # Which packages a package may import. host starts the tools that build a board's image as programs; tools measure the
@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "tools": {"fixedpoint", "firmware", "host", "tools"},
 }
 # The rooms of host, each using only its own modules and those of the rooms before it; the commands stand on top.
-FLOORS = ("base", "data", "reference", "runs", "engine", "board", "studies", "pictures")
+FLOORS = ("base", "data", "reference", "runs", "chip", "engine", "board", "studies", "pictures")
 
 
 def sources(package: str) -> list[Path]:
@@ -108,6 +108,17 @@ def test_reference_shares_nothing_with_what_it_is_a_reference_for():
     foreign = {name for path in room for _, name in imports(path) if not name.startswith("host.reference.")}
     assert len(room) > 1
     assert {name.split(".")[0] for name in foreign} == {"collections", "dataclasses", "functools", "numpy", "typing"}
+
+
+def test_chip_shares_tables_wiring_and_parameters_with_the_engine_but_no_arithmetic():
+    """It is an independent implementation: neither kernels nor whatever executes or disturbs them."""
+    room = [path for path in sources("host") if path.parent.name == "chip"]
+    used = {name for path in room for _, name in imports(path) if name.split(".")[0] in PACKAGES}
+    shared = {f"tables.{name}" for name in ("C", "DA", "EXP", "TANH")}
+    shared |= {"wiring", "network.Random", "lattice.Lattice", "diagonal.Diagonal"}
+    assert {name for name in used if name.startswith("fixedpoint.")} == {f"fixedpoint.{name}" for name in shared}
+    rooms = {".".join(name.split(".")[:2]) for name in used if not name.startswith("fixedpoint.")}
+    assert rooms == {"host.base", "host.chip", "host.runs"}
 
 
 def graph() -> dict[str, set[str]]:
