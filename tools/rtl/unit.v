@@ -20,8 +20,8 @@
 //              and their operands, c, ratio
 //
 // A value v of format Qn stands for v / 2^n. Words may be shorter: *_BITS are the fraction bits that are left, as the
-// clauses y, self, message, weight, master and update of --disturb have it, all with one ROUNDING: 0 down, 1 to nearest,
-// 2 towards zero. As they stand here the unit is the engine, bit for bit.
+// clauses y, self, message, weight, master and update of --disturb have it, all with one ROUNDING: 0 down, 1 to
+// nearest, 2 towards zero. As they stand here the unit is the engine, bit for bit.
 module unit #(
     parameter INPUTS = 28,
     parameter STEPS = 28,

@@ -1,5 +1,5 @@
-// Replays what `python -m tools.vectors --graph diagonal` wrote, unit by unit and image by image; runs in that directory.
-// A unit is given its parameters before the first image only: what it has learned it keeps.
+// Replays what `python -m tools.vectors --graph diagonal` wrote, unit by unit and image by image, in that directory. A
+// unit is given its parameters before the first image only: what it has learned it keeps.
 module unit_tb;
     parameter IMAGES = 4;
     parameter UNITS = 28;
@@ -79,6 +79,7 @@ module unit_tb;
     reg [2:0] operation;
     integer image, unit, step, at, clocks;  // step -1, at -1: none
     integer run, i;  // run: number of the image and unit
+    integer per_step;  // clocks, that of `start` included
     wire done;
     wire [6:0] index;
     wire [1:0] group;
@@ -173,7 +174,6 @@ module unit_tb;
         end
     endtask
 
-    integer per_step;
     initial begin
         image = 0;
         step = -1;
@@ -204,7 +204,8 @@ module unit_tb;
             end
         end
         if (!over)
-            $display("PASS unit_tb: %0d unit-steps, %0d updates, %0d clocks per unit-step", RUNS * STEPS, RUNS, per_step);
+            $display("PASS unit_tb: %0d unit-steps, %0d updates, %0d clocks per unit-step", RUNS * STEPS, RUNS,
+                per_step);
         $finish;
     end
 endmodule
