@@ -13,7 +13,7 @@ mean, how it was rounded, and the SHA-256 of its file:
   operations/  every rounding, saturation and look-up by itself, with edge cases; expected values by fxpmath
   cell/        each two-input cell at every step: what it hears, its traces and sums (SnAP-1)
   unit/        each unit of a diagonal network at every step: its registers, traces and sums, its update
-  network/     every input, output, message, gradient and parameter, and the engine's digest after every update
+  network/     every input, output, message, gradient and parameter, the engine's digest after every update, the wiring
 
 Every signal is there as .mem (hex, for $readmemh), in a CSV of decimals, and in an .npz: tools/vectors/README.md. With
 fewer --cols than classes only images of the first so many classes are taken. The same command writes the same bytes.
@@ -40,6 +40,7 @@ from tools.vectors.network import network_level
 from tools.vectors.signals import Table
 from tools.vectors.trial import Trial, chosen
 from tools.vectors.unit import unit_level
+from tools.vectors.wired import FILE, wiring_vh
 
 SAVED = (cli.Case("--checkpoint", lambda args: args.checkpoint is not None),)
 PATHS = ("out", "data", "checkpoint")  # of which the command in the manifest has the last part
@@ -100,6 +101,8 @@ def main() -> int:
         if not trial.diagonal:  # whose units compare for themselves
             agree(trial.seen, trial.chip)
         made = writing.made([table for level in wanted for table in level(trial)])
+        if not trial.diagonal:
+            made.files[FILE] = wiring_vh(trial.network()).encode()
     about = {
         "command": command(args, parser),
         "version": version("shoreline"),

@@ -66,6 +66,7 @@ def _image() -> dict[str, Signal]:
         "b_operand": operand("b", 3, 14),
         "kl": operand("c wL", 4, 12),
         "kt": operand("c wT", 4, 12),
+        "lost": count("bits by which this cell's largest message of the image is too long", 6),
     }
     for side in SIDES:
         made |= {

@@ -19,7 +19,7 @@ BY_STEP = (
     *(f"sum_{side}_{of}" for side in SIDES for of in GROUPS),
 )  # fmt: skip
 BY_IMAGE = (
-    "gain", "lag", "fine", "c", "da", "wl_operand", "wt_operand", "b_operand", "kl", "kt",
+    "gain", "lag", "fine", "c", "da", "wl_operand", "wt_operand", "b_operand", "kl", "kt", "lost",
     *(f"{what}_{side}" for side in SIDES for what in ("c", "k", "w", "lost")),
 )  # fmt: skip
 
@@ -41,7 +41,7 @@ def _of_image(together: CellsTogether, p: int) -> list[int]:
     """What cell p has for a whole image, in the order of BY_IMAGE."""
     cell = together.cells[p]
     own = [cell.gain, cell.lag, cell.fine, cell.c, cell.da, cell.wl, cell.wt, cell.b, cell.kl, cell.kt]
-    return own + [
+    return [*own, together.lost[p]] + [
         x for side in together.descendants[p] for x in (side.c, side.k, side.w, together.lost[side.place])
     ]
 

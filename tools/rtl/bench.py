@@ -1,0 +1,154 @@
+"""The test benches under Icarus Verilog: which of them vectors are for, with what parameters, and what they say."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from host.base.cli import UserError
+from host.base.heartbeat import heartbeat
+from host.base.scratch import Scratch
+from host.chip.words import Words
+from host.runs.disturbance import ROUNDINGS, parse
+from tools.vectors.unit import WATCHED
+
+RTL = Path(__file__).parent
+FULL = 29  # fraction bits of an accumulator
+SHORT = 25  # what is kept of one must be shorter than this, or all of it
+PARAMETERS = {"y": "Y", "state": "TRACE", "self": "TRACE", "cross": "CROSS", "message": "MESSAGE", "weight": "WEIGHT",
+              "master": "MASTER", "update": "UPDATE"}  # fmt: skip
+Manifest = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A test bench: the level of vectors that it reads, its sources, and its own parameters."""
+
+    level: str
+    sources: tuple[str, ...]
+    words: tuple[str, ...]  # word lengths that it has
+    parameters: Callable[[Manifest], dict[str, int]]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return tuple(f"{name}.v" for name in self.sources)
+
+
+def _shape(manifest: Manifest, file: str) -> list[int]:
+    return next(signal["shape"] for signal in manifest["signals"] if signal["file"] == file)
+
+
+def _of_cells(manifest: Manifest) -> dict[str, int]:
+    return dict(zip(("IMAGES", "CELLS", "STEPS"), _shape(manifest, "cell/y.mem"), strict=True))
+
+
+def _of_learning_cells(manifest: Manifest) -> dict[str, int]:
+    found = _of_cells(manifest)
+    return found | {"MANTISSA": 16 - found["STEPS"].bit_length()}
+
+
+def _of_network(manifest: Manifest) -> dict[str, int]:
+    config = manifest["configuration"]
+    images = _shape(manifest, "network/label.mem")[0]
+    return {"IMAGES": images, **{name.upper(): config[name] for name in ("scale", "gain", "cool")}}
+
+
+def _of_units(manifest: Manifest) -> dict[str, int]:
+    images, units, steps = _shape(manifest, "unit/y.mem")
+    config = manifest["configuration"]
+    return {"IMAGES": images, "UNITS": units, "STEPS": steps, "INPUTS": config["rows"], "GAIN": config["gain"],
+            "WATCHED": min(WATCHED, images)}  # fmt: skip
+
+
+FORWARD = ("forward_cell", "kept", "rom", "round")
+LEARNING = ("learning_cell", "block_factor", *FORWARD)
+CELL_WORDS = ("Y", "TRACE", "CROSS", "MESSAGE", "WEIGHT", "MASTER", "UPDATE")
+BENCHES = {
+    "forward_cell_tb": Bench("cell", FORWARD, ("Y", "TRACE"), _of_cells),
+    "learning_cell_tb": Bench("cell", LEARNING, CELL_WORDS, _of_learning_cells),
+    "network_tb": Bench("network", ("network", "softmax", *LEARNING), CELL_WORDS, _of_network),
+    "unit_tb": Bench("unit", ("unit", "rom", "round"), ("Y", "SELF", "MESSAGE", "WEIGHT", "MASTER", "UPDATE"),
+                     _of_units),
+}  # fmt: skip
+
+
+def words(disturb: str, diagonal: bool = False) -> dict[str, int]:
+    """Word lengths as parameters of the Verilog. Raises UserError for what it has not."""
+    Words.of(disturb)
+    found: dict[str, int] = {}
+    for clause in parse(disturb):
+        name = "SELF" if diagonal and clause.signal == "self" else PARAMETERS[clause.signal]
+        bits, rounding = clause.bits, ROUNDINGS.index(clause.rounding)
+        if bits is None or found.setdefault("ROUNDING", rounding) != rounding:
+            raise UserError("the Verilog rounds all signals alike; give all clauses the same rounding")
+        if found.setdefault(f"{name}_BITS", bits) != bits:
+            raise UserError("a cell keeps one eL and one eT; give state and self the same bits")
+    if not diagonal:
+        if ("state" in disturb) != ("self" in disturb):
+            raise UserError("a cell keeps one eL and one eT; give state and self the same bits")
+        long = [bits for name in ("TRACE", "CROSS") if SHORT <= (bits := found.get(f"{name}_BITS", 0)) < FULL]
+        if long:
+            raise UserError(f"{long[0]} bits of a trace: the Verilog keeps fewer than {SHORT}, or all {FULL}")
+    return found
+
+
+def read(vectors: Path) -> Manifest:
+    """The manifest of a directory of vectors. Raises UserError."""
+    try:
+        found: Manifest = json.loads((vectors / "manifest.json").read_bytes())
+        found["configuration"]["graph"], found["signals"][0]["file"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise UserError(
+            f"{vectors} holds no vectors; make some: python -m tools.vectors --out {vectors} --graph lattice"
+        ) from error
+    return found
+
+
+def benches(manifest: Manifest) -> list[str]:
+    """Those that these vectors are for. Raises UserError if there are none."""
+    levels = {signal["file"].split("/")[0] for signal in manifest["signals"]}
+    if levels & {"cell", "unit"}:
+        there = levels - ({"network"} if "unit" in levels else set())  # the Verilog has a network of cells only
+        return [name for name, bench in BENCHES.items() if bench.level in there]
+    raise UserError("there is no Verilog of the exact rule; make vectors of --rule snap1, or --graph diagonal")
+
+
+def parameters(name: str, manifest: Manifest) -> dict[str, int]:
+    """What a bench is compiled with."""
+    bench, config = BENCHES[name], manifest["configuration"]
+    given = words(config["disturb"], config["graph"] == "diagonal")
+    own = {key: value for key, value in given.items() if key == "ROUNDING" or key.removesuffix("_BITS") in bench.words}
+    return bench.parameters(manifest) | own
+
+
+def tool(name: str, package: str) -> str:
+    """Where a program of Debian's is. Raises UserError."""
+    found = shutil.which(name)
+    if not found:
+        raise UserError(f"there is no {name} here; install it: apt-get install {package}")
+    return found
+
+
+def run(name: str, vectors: Path, manifest: Manifest, rtl: Path = RTL) -> str:
+    """What the bench says of these vectors, in a line: PASS or FAIL, and more. rtl: where the Verilog is.
+
+    Raises UserError if it cannot be compiled, or says nothing.
+    """
+    iverilog, vvp = tool("iverilog", "iverilog"), tool("vvp", "iverilog")
+    given = [f"-P{name}.{key}={value}" for key, value in parameters(name, manifest).items()]
+    with Scratch("rtl") as directory, heartbeat(lambda: f"simulating {name}"):
+        program = directory / "bench.vvp"
+        argv = [str(part) for part in (iverilog, "-g2005", "-Wall", "-Wno-timescale", f"-I{vectors / 'network'}", *given, "-o", program,
+                *(rtl / file for file in (f"{name}.v", *BENCHES[name].files)))]  # fmt: skip
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if done.returncode or done.stderr:
+            raise UserError(f"Icarus does not compile {name}:\n{done.stderr.strip()}")
+        said = subprocess.run([vvp, "-n", program], cwd=vectors, capture_output=True, text=True, check=False)
+    found = re.search(rf"^(PASS|FAIL) {name}: .*$", said.stdout, re.MULTILINE)
+    if not found:
+        raise UserError(f"{name} came to no end:\n{(said.stdout + said.stderr).strip()[-1000:]}")
+    return found[0]
