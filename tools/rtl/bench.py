@@ -142,8 +142,9 @@ def run(name: str, vectors: Path, manifest: Manifest, rtl: Path = RTL) -> str:
     given = [f"-P{name}.{key}={value}" for key, value in parameters(name, manifest).items()]
     with Scratch("rtl") as directory, heartbeat(lambda: f"simulating {name}"):
         program = directory / "bench.vvp"
-        argv = [str(part) for part in (iverilog, "-g2005", "-Wall", "-Wno-timescale", f"-I{vectors / 'network'}", *given, "-o", program,
-                *(rtl / file for file in (f"{name}.v", *BENCHES[name].files)))]  # fmt: skip
+        sources = [str(rtl / file) for file in (f"{name}.v", *BENCHES[name].files)]
+        flags = ["-g2005", "-Wall", "-Wno-timescale", f"-I{vectors / 'network'}", *given]
+        argv = [iverilog, *flags, "-o", str(program), *sources]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode or done.stderr:
             raise UserError(f"Icarus does not compile {name}:\n{done.stderr.strip()}")
