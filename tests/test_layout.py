@@ -20,7 +20,7 @@ BOARD = ENGINE | {"gc", "os", "select", "struct", "sys", "time"}
 # What the host side needs beside Python itself: by package, as installed or only where one command uses it.
 INSTALLED = {
     "host": {"numpy", "llvmlite", "matplotlib", "serial", "rich", "joblib", "distributed"},
-    "tools": {"numpy", "littlefs", "fxpmath"},
+    "tools": {"numpy", "littlefs", "fxpmath", "cocotb", "cocotb_tools"},
 }
 
 # Which packages a package may import. host starts the tools that build a board's image as programs; tools measure the

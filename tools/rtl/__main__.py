@@ -2,6 +2,7 @@
 
   python -m tools.vectors --out DIR --graph lattice --rows 3 --cols 3 --images 50    vectors first
   python -m tools.rtl check DIR          every bench that these vectors are for, under Icarus Verilog
+  python -m tools.rtl check DIR --cocotb the same of a cell, with ports driven and registers read by cosim.py: copy it
   python -m tools.rtl faults DIR         faults put into the Verilog, one at a time: all must be found and named
   python -m tools.rtl resources          LUTs, registers, multipliers and clocks by yosys, for several word lengths
 
@@ -15,18 +16,22 @@ import json
 from pathlib import Path
 
 from host.base import cli
-from tools.rtl import bench
+from tools.rtl import bench, under_cocotb
 
 
-def check(vectors: Path, only: str | None, as_json: bool) -> int:
-    """Run benches; 1 if one fails."""
+def check(vectors: Path, only: str | None, as_json: bool, cocotb: bool = False) -> int:
+    """Run benches, or the tests under cocotb that stand for them; 1 if one fails."""
     manifest = bench.read(vectors)
-    there = bench.benches(manifest)
+    there, run = bench.benches(manifest), bench.run
+    if cocotb:
+        there, run = [name for name in there if name in under_cocotb.TESTED], under_cocotb.run
+        if not there:
+            raise cli.UserError("cosim.py tests cells; make vectors of --rule snap1, or leave --cocotb out")
     if only is not None and only not in there:
         raise cli.UserError(f"these vectors are for {', '.join(there)}; choose one of them as --bench")
     failed = False
     for name in [only] if only else there:
-        said = bench.run(name, vectors, manifest)
+        said = run(name, vectors, manifest)
         failed |= not said.startswith("PASS")
         print(json.dumps({"bench": name, "pass": said.startswith("PASS"), "said": said}) if as_json else said)
     return int(failed)
@@ -37,9 +42,10 @@ def main() -> int:
     parser.add_argument("what", choices=["check"], metavar="check")
     parser.add_argument("vectors", type=Path, metavar="DIR", help="vectors, made by python -m tools.vectors")
     parser.option("--bench", metavar="NAME", help=f"only this one: {', '.join(bench.BENCHES)}")
+    parser.option("--cocotb", action="store_true", help="drive the cells from Python: pip install 'shoreline[rtl]'")
     parser.option("--json", action="store_true", help="print each result as a JSON object on a line")
     args: argparse.Namespace = parser.parse_args()
-    return check(args.vectors, args.bench, args.json)
+    return check(args.vectors, args.bench, args.json, args.cocotb)
 
 
 if __name__ == "__main__":
