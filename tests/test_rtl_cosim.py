@@ -25,7 +25,7 @@ FAULTS = {  # in forward_cell.v or learning_cell.v, and the signal that shows it
     "wt <= short_w;": ("", "wt_operand"),  # never written: no number
     "q = f - cross_read": ("q = f + cross_read", "cross_right_b"),
     "exponent <= shared;": ("exponent <= lost_right;", "exponent"),
-    "sum <= (sum + 36'sd1) >>> 1;": ("sum <= sum >>> 1;", "l_after"),
+    "sum <= (sum + 36'sd1) >>> 1;": ("sum <= sum >>> 1;", "b_after"),
 }
 
 
