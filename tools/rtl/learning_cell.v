@@ -174,11 +174,11 @@ module learning_cell #(
     reg signed [CROSS_WORD-1:0] traces[0:7];
     wire signed [CROSS_WORD-1:0] stored = fresh && (part == 3'd1 || part == 3'd3) ? CROSS_START : traces[place];
     wire signed [CROSS_WORD-1:0] word;
-    wire signed [30:0] cross;
-    wire signed [15:0] cross_read = cross >>> 15;
-    wire signed [31:0] cross_moved = cross + product;
+    wire signed [30:0] trace;
+    wire signed [15:0] cross_read = trace >>> 15;
+    wire signed [31:0] cross_moved = trace + product;
     kept #(.KEPT(CROSS_BITS), .ROUNDING(ROUNDING)) cross_trace (
-        .fine(kind == 2'd0 ? fine : 3'd4), .moved(cross_moved), .word(word), .stored(stored), .value(cross)
+        .fine(kind == 2'd0 ? fine : 3'd4), .moved(cross_moved), .word(word), .stored(stored), .value(trace)
     );
     always @(posedge clk) if (running && op == LEARN && (part == 3'd1 || part == 3'd3)) traces[place] <= word;
 
