@@ -215,7 +215,11 @@ module learning_cell #(
 
     // Step: rate = multiplier 2**-shift; to the right, to nearest, or to the left as far as there is room
 
-    reg signed [29-(26-MASTER_BITS):0] masters[0:3];
+    // Bounds are multiples of 2**-12, of l just below one: so that it can be at a bound, a master is kept with 12 fraction
+    // bits at least, and l with all.
+    localparam MASTER_CUT = MASTER_BITS < 12 ? 14 : MASTER_BITS < 26 ? 26 - MASTER_BITS : 0;
+    reg signed [29:0] l;
+    reg signed [29-MASTER_CUT:0] masters[1:3];
     assign rule_kind = kind;
     wire signed [7:0] right = $signed({2'b00, shift}) - 8'sd9 - $signed({2'b00, exponent})
         - (kind == 2'd0 ? 8'sd4 : 8'sd0) - (kind == 2'd3 ? 8'sd0 : $signed({5'd0, gain}))
@@ -232,14 +236,20 @@ module learning_cell #(
             3'd6: kind_of_derive = 2'd3;
             default: kind_of_derive = 2'd0;
         endcase
-    wire signed [29:0] master = {masters[op == DERIVE ? kind_of_derive : kind], {(26 - MASTER_BITS) {1'b0}}};
+    wire [1:0] which = op == DERIVE ? kind_of_derive : kind;
+    wire signed [29:0] master = which == 2'd0 ? l : {masters[which], {MASTER_CUT{1'b0}}};
     wire signed [32:0] stepped = master - short_step;
     wire signed [32:0] short_master;
     round #(.IN(33), .DROP(26 - MASTER_BITS), .MODE(ROUNDING)) parameters (.x(stepped), .y(short_master));
     wire signed [29:0] bounded = short_master < lowest ? lowest : short_master > highest ? highest : short_master[29:0];
     always @(posedge clk)
-        if (write) masters[write_kind] <= write_value >>> (26 - MASTER_BITS);
-        else if (running && op == UPDATE && part == 3'd4) masters[kind] <= bounded >>> (26 - MASTER_BITS);
+        if (write) begin
+            if (write_kind == 2'd0) l <= write_value;
+            else masters[write_kind] <= write_value >>> MASTER_CUT;
+        end else if (running && op == UPDATE && part == 3'd4) begin
+            if (kind == 2'd0) l <= bounded;
+            else masters[kind] <= bounded >>> MASTER_CUT;
+        end
 
     // Operands: tables at steps of 1/32 from l = -4 on, interpolated at 12 bits, nearest
 

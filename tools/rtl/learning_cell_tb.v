@@ -233,7 +233,7 @@ module learning_cell_tb;
     // What is stored, as the vectors have it
 
     function signed [29:0] master(input [1:0] which);
-        master = $signed(dut.masters[which]) <<< (26 - MASTER_BITS);
+        master = which == 0 ? dut.l : $signed(dut.masters[which]) <<< dut.MASTER_CUT;
     endfunction
 
     function signed [30:0] accumulator(input [2:0] which);
