@@ -122,7 +122,7 @@ module learning_cell #(
     // Forward
 
     reg [16:0] da;
-    reg signed [17:0] b;
+    reg signed [18:0] b;
     wire [14:0] d;
     wire signed [15:0] el_read, et_read;
     wire signed [16:0] change;
@@ -258,11 +258,11 @@ module learning_cell #(
     reg [15:0] c_low, da_low;
     wire signed [17:0] between = (product + 36'sd2048) >>> 12;
     wire signed [16:0] exact_w = (master + 30'sd8192) >>> 14;
-    wire signed [17:0] exact_b = (master + 30'sd2048) >>> 12;
+    wire signed [18:0] exact_b = (master + 30'sd2048) >>> 12;
     wire signed [16:0] short_w;
-    wire signed [17:0] short_b;
+    wire signed [18:0] short_b;
     round #(.IN(17), .DROP(12 - WEIGHT_BITS), .MODE(ROUNDING)) weights (.x(exact_w), .y(short_w));
-    round #(.IN(18), .DROP(14 - WEIGHT_BITS), .MODE(ROUNDING)) biases (.x(exact_b), .y(short_b));
+    round #(.IN(19), .DROP(14 - WEIGHT_BITS), .MODE(ROUNDING)) biases (.x(exact_b), .y(short_b));
 
     always @* begin
         p = 18'sd0;

@@ -49,7 +49,7 @@ module learning_cell_tb;
     `NATURAL(da, 17, CELLWISE, "cell/da.mem")
     `SIGNED(wl_operand, 17, CELLWISE, "cell/wl_operand.mem")
     `SIGNED(wt_operand, 17, CELLWISE, "cell/wt_operand.mem")
-    `SIGNED(b_operand, 18, CELLWISE, "cell/b_operand.mem")
+    `SIGNED(b_operand, 19, CELLWISE, "cell/b_operand.mem")
     `SIGNED(kl, 17, CELLWISE, "cell/kl.mem")
     `SIGNED(kt, 17, CELLWISE, "cell/kt.mem")
     `NATURAL(c_right, 17, CELLWISE, "cell/c_right.mem")
