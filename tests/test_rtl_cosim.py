@@ -9,21 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from some_vectors import SHORT, made
 
 from host.base.cli import UserError
 from tools.rtl import __main__ as rtl
 from tools.rtl import bench, under_cocotb
+from tools.rtl.wild import wild, written
 
 needed = pytest.mark.skipif(
     not (shutil.which("iverilog") and importlib.util.find_spec("cocotb_tools")),
     reason="needs Icarus (apt-get install iverilog) and cocotb 2 (pip install 'shoreline[rtl]')",
 )
+SHORT = ("y bits=8; state bits=12; self bits=12; cross bits=11; message bits=9; weight bits=7; master bits=10; "
+         "update bits=14")  # fmt: skip
 FAULTS = {  # in forward_cell.v or learning_cell.v, and the signal that shows it first
     "assign change = phase[0] ? top - et_read": ("assign change = phase[0] ? top + et_read", "et"),
     "y <= short_y;": ("y <= short_y + 16'sd1;", "y"),
     "wt <= short_w;": ("", "wt_operand"),  # never written: no number
-    "q = f - cross_read": ("q = f + cross_read", "cross_right_b"),
+    "q = f - cross_read": ("q = f + cross_read", "cross_right_l"),
     "exponent <= shared;": ("exponent <= lost_right;", "exponent"),
     "sum <= (sum + 36'sd1) >>> 1;": ("sum <= sum >>> 1;", "b_after"),
 }
@@ -31,7 +33,9 @@ FAULTS = {  # in forward_cell.v or learning_cell.v, and the signal that shows it
 
 @pytest.fixture(scope="module")
 def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return made(tmp_path_factory.mktemp("cosim") / "vectors", "--images", "2")
+    out = tmp_path_factory.mktemp("cosim") / "vectors"
+    written(wild(3, rows=2, cols=2, steps=5, images=2), out)
+    return out
 
 
 def broken(rtl: Path, right: str, wrong: str) -> Path:
@@ -51,17 +55,17 @@ def test_cells_hold_what_the_vectors_hold_and_leave_them_alone(answer: Callable[
     before = sorted(vectors.rglob("*"))
     code, out, _ = answer(rtl.main, "check", vectors, "--cocotb")
     under = f"under cocotb {version('cocotb')}"
-    assert out.splitlines() == [f"PASS forward_cell: 224 cell-steps, {under}",
-                                f"PASS learning_cell: 224 cell-steps, 8 updates, {under}"]  # fmt: skip
+    assert out.splitlines() == [f"PASS forward_cell: 40 cell-steps, {under}",
+                                f"PASS learning_cell: 40 cell-steps, 8 updates, {under}"]  # fmt: skip
     assert code == 0
     assert sorted(vectors.rglob("*")) == before
 
 
 @needed
 def test_with_short_words_they_hold_what_the_vectors_hold_with_these(tmp_path: Path) -> None:
-    short = made(tmp_path / "vectors", "--images", "1", "--disturb", SHORT)
-    said = under_cocotb.run("learning_cell_tb", short, bench.read(short))
-    assert said.startswith("PASS learning_cell: 112 cell-steps, 4 updates, "), said
+    manifest = written(wild(3, rows=2, cols=2, steps=5, images=2, disturb=SHORT), tmp_path)
+    said = under_cocotb.run("learning_cell_tb", tmp_path, manifest)
+    assert said.startswith("PASS learning_cell: 40 cell-steps, 8 updates, "), said
 
 
 @needed
@@ -99,6 +103,6 @@ def test_without_cocotb_or_icarus_it_says_how_to_get_them(vectors: Path, monkeyp
 
 
 def test_units_have_no_such_test_and_the_command_says_so(answer: Callable[..., Any], tmp_path: Path) -> None:
-    units = made(tmp_path / "vectors", "--images", "1", "--graph", "diagonal", "--units", "2")
-    code, _, err = answer(rtl.main, "check", units, "--cocotb")
+    written(wild(3, "diagonal", rows=2, cols=2, steps=3, images=1, units=2), tmp_path / "units")
+    code, _, err = answer(rtl.main, "check", "units", "--cocotb")
     assert (code, "cosim.py tests cells" in err) == (2, True), err

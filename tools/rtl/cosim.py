@@ -159,7 +159,7 @@ async def learning_cell(dut: Handle) -> None:
     factor = {"lost": natural(dut.lost)}
     gradient = {"exponent": natural(dut.exponent)}
     gradient |= {f"gradient_{kind}": signed(dut.gradient[i]) for i, kind in enumerate(KINDS)}
-    after = {f"{kind}_after": master(dut, i) for i, kind in enumerate(KINDS)}
+    after = masters(dut)
 
     await reset(dut)
     dut.learning.value = 1
@@ -222,7 +222,8 @@ def cross(dut: Handle, place: int) -> Source:
     return lambda: (stored() << (29 - bits) >> (4 - spare())) + (1 << 14)
 
 
-def master(dut: Handle, kind: int) -> Source:
-    """Reads a parameter, of which MASTER_BITS are kept, as Q26."""
-    stored, bits = signed(dut.masters[kind]), int(dut.MASTER_BITS.value)
-    return lambda: stored() << (26 - bits)
+def masters(dut: Handle) -> dict[str, Source]:
+    """Reads the parameters, of which all but l are kept without their last MASTER_CUT bits, as Q26."""
+    cut = int(dut.MASTER_CUT.value)
+    short = {f"{kind}_after": signed(dut.masters[i]) for i, kind in enumerate(KINDS) if kind != "l"}
+    return {"l_after": signed(dut.l)} | {name: lambda read=read: read() << cut for name, read in short.items()}
