@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ FULL = 29  # fraction bits of an accumulator
 SHORT = 25  # what is kept of one must be shorter than this, or all of it
 PARAMETERS = {"y": "Y", "state": "TRACE", "self": "TRACE", "cross": "CROSS", "message": "MESSAGE", "weight": "WEIGHT",
               "master": "MASTER", "update": "UPDATE"}  # fmt: skip
+SIZES = ("IMAGES", "CELLS", "STEPS")  # parameters of the cells' benches, not of cells
 Manifest = dict[str, Any]
 
 
@@ -43,7 +44,7 @@ def _shape(manifest: Manifest, file: str) -> list[int]:
 
 
 def _of_cells(manifest: Manifest) -> dict[str, int]:
-    return dict(zip(("IMAGES", "CELLS", "STEPS"), _shape(manifest, "cell/y.mem"), strict=True))
+    return dict(zip(SIZES, _shape(manifest, "cell/y.mem"), strict=True))
 
 
 def _of_learning_cells(manifest: Manifest) -> dict[str, int]:
@@ -138,14 +139,19 @@ def run(name: str, vectors: Path, manifest: Manifest, rtl: Path = RTL) -> str:
 
     Raises UserError if it cannot be compiled, or says nothing.
     """
+    sources = [rtl / file for file in (f"{name}.v", *BENCHES[name].files)]
+    return simulated(name, vectors, parameters(name, manifest), sources)
+
+
+def simulated(name: str, vectors: Path, given: dict[str, int], sources: Sequence[Path], *flags: str) -> str:
+    """As run(), with these parameters, sources, and more flags of iverilog."""
     iverilog, vvp = tool("iverilog", "iverilog"), tool("vvp", "iverilog")
-    given = [f"-P{name}.{key}={value}" for key, value in parameters(name, manifest).items()]
     now = "compiling"
     with Scratch("rtl") as directory, heartbeat(lambda: f"{name}: {now}"):
         program = directory / "bench.vvp"
-        sources = [str(rtl / file) for file in (f"{name}.v", *BENCHES[name].files)]
-        flags = ["-g2005", "-Wall", "-Wno-timescale", f"-I{vectors / 'network'}", *given]
-        argv = [iverilog, *flags, "-o", str(program), *sources]
+        argv = [iverilog, "-g2005", "-Wall", "-Wno-timescale", f"-I{vectors / 'network'}", "-s", name, *flags]
+        argv += [f"-P{name}.{key}={value}" for key, value in given.items()]
+        argv += ["-o", str(program), *map(str, sources)]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode or done.stderr:
             raise UserError(f"Icarus does not compile {name}:\n{done.stderr.strip()}")

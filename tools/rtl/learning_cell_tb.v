@@ -92,7 +92,7 @@ module learning_cell_tb;
     integer clocks = 0;
     always @(posedge clk) clocks = clocks + 1;
 
-    integer image, place, step, i, at, n, stepping;
+    integer turn, image, place, step, i, at, n, stepping;
     reg clear = 1'b0, start = 1'b0, write = 1'b0;
     reg [2:0] operation = 3'd0;
     reg [1:0] write_kind = 2'd0;
@@ -103,11 +103,15 @@ module learning_cell_tb;
     wire [15:0] c_entry, da_entry;
     rom #(.FILE("tables/c.mem"), .ENTRIES(321)) c_table (.clk(clk), .address(address), .entry(c_entry));
     rom #(.FILE("tables/da.mem"), .ENTRIES(321)) da_table (.clk(clk), .address(address), .entry(da_entry));
+`ifdef PORTS_ONLY  // a netlist: its words have the length with which it was made, and nothing within has a name
+    learning_cell dut (
+`else
     learning_cell #(
         .MANTISSA(MANTISSA), .Y_BITS(Y_BITS), .TRACE_BITS(TRACE_BITS), .CROSS_BITS(CROSS_BITS),
         .MESSAGE_BITS(MESSAGE_BITS), .WEIGHT_BITS(WEIGHT_BITS), .MASTER_BITS(MASTER_BITS), .UPDATE_BITS(UPDATE_BITS),
         .ROUNDING(ROUNDING)
     ) dut (
+`endif
         .clk(clk), .clear(clear), .clear_peak(clear), .learning(1'b1), .start(start), .operation(operation),
         .busy(busy), .gain(gain[i]), .lag(lag[i]), .left(left[at]), .top(top[at]), .y(),
         .message_right(message_right[at]), .message_below(message_below[at]), .factor_right(factor_right[at]),
@@ -161,101 +165,103 @@ module learning_cell_tb;
         at = 0;
         image = 0;
         @(negedge clk);
-        for (image = 0; image < IMAGES; image = image + 1)
-            for (place = 0; place < CELLS; place = place + 1) begin
-                i = image * CELLS + place;
-                if (i % 10 == 0) begin
-                    $display("%0d of %0d", i, IMAGES * CELLS);
-                    $fflush;
-                end
-                at = i * STEPS;
-                step = -1;  // before the first
+        for (turn = 0; turn < IMAGES * CELLS; turn = turn + 1) begin
+`ifdef PORTS_ONLY  // cell by cell, which keeps its parameters: how they are updated shows in the next image
+            image = turn % IMAGES;
+            place = turn / IMAGES;
+`else
+            image = turn / CELLS;
+            place = turn % CELLS;
+`endif
+            i = image * CELLS + place;
+            if (turn % 10 == 0) begin
+                $display("%0d of %0d", turn, IMAGES * CELLS);
+                $fflush;
+            end
+            at = i * STEPS;
+            step = -1;  // before the first
+`ifdef PORTS_ONLY
+            if (image == 0)
+`endif
+            begin
                 set(0, l[i]);
                 set(1, wl[i]);
                 set(2, wt[i]);
                 set(3, b[i]);
-                run(DERIVE);
-                check("c", dut.c, c[i]);
-                check("wl_operand", dut.wl, wl_operand[i]);
-                check("wt_operand", dut.wt, wt_operand[i]);
-                check("kl", dut.kl, kl[i]);
-                check("kt", dut.kt, kt[i]);
-`ifndef PORTS_ONLY
-                check("da", dut.da, da[i]);
-                check("b_operand", dut.b, b_operand[i]);
-                check("fine", dut.fine, fine[i]);
-`endif
-                clear = 1'b1;
-                @(negedge clk) clear = 1'b0;
-                for (step = 0; step < STEPS; step = step + 1) begin
-                    at = i * STEPS + step;
-                    stepping = stepping - clocks;
-                    run(FORWARD);
-                    run(MESSAGE);
-                    run(LEARN);
-                    stepping = stepping + clocks;
-`ifndef PORTS_ONLY
-                    check("el", dut.ahead.el, el[at]);
-                    check("et", dut.ahead.et, et[at]);
-`endif
-                    check("y", dut.y, y[at]);
-`ifndef PORTS_ONLY
-                    check("d", dut.d, d[at]);
-                    check("eta", dut.eta, eta[at]);
-`endif
-                    check("message", dut.message, message[at]);
-`ifndef PORTS_ONLY
-                    check("cross_right_l", accumulator(0), cross_right_l[at]);
-                    check("cross_right_wl", accumulator(1), cross_right_wl[at]);
-                    check("cross_right_wt", accumulator(2), cross_right_wt[at]);
-                    check("cross_right_b", accumulator(3), cross_right_b[at]);
-                    check("cross_below_l", accumulator(4), cross_below_l[at]);
-                    check("cross_below_wl", accumulator(5), cross_below_wl[at]);
-                    check("cross_below_wt", accumulator(6), cross_below_wt[at]);
-                    check("cross_below_b", accumulator(7), cross_below_b[at]);
-                    check("sum_right_l", dut.sums[0], sum_right_l[at]);
-                    check("sum_right_wl", dut.sums[1], sum_right_wl[at]);
-                    check("sum_right_wt", dut.sums[2], sum_right_wt[at]);
-                    check("sum_right_b", dut.sums[3], sum_right_b[at]);
-                    check("sum_below_l", dut.sums[4], sum_below_l[at]);
-                    check("sum_below_wl", dut.sums[5], sum_below_wl[at]);
-                    check("sum_below_wt", dut.sums[6], sum_below_wt[at]);
-                    check("sum_below_b", dut.sums[7], sum_below_b[at]);
-`endif
-                    n = n + 1;
-                end
-                check("lost", dut.lost, lost[i]);
-                run(FINISH);
-`ifndef PORTS_ONLY
-                check("exponent", dut.exponent, exponent[i]);
-                check("gradient_l", dut.gradient[0], gradient_l[i]);
-                check("gradient_wl", dut.gradient[1], gradient_wl[i]);
-                check("gradient_wt", dut.gradient[2], gradient_wt[i]);
-                check("gradient_b", dut.gradient[3], gradient_b[i]);
-`endif
-                run(UPDATE);
-`ifdef PORTS_ONLY  // a netlist shows the new parameters as operands: those of the next image
-                if (image + 1 < IMAGES) begin
-                    run(DERIVE);
-                    check("c_after", dut.c, c[i+CELLS]);
-                    check("wl_after", dut.wl, wl_operand[i+CELLS]);
-                    check("wt_after", dut.wt, wt_operand[i+CELLS]);
-                    check("kl_after", dut.kl, kl[i+CELLS]);
-                    check("kt_after", dut.kt, kt[i+CELLS]);
-                end
-`else
-                check("l_after", master(0), l_after[i]);
-                check("wl_after", master(1), wl_after[i]);
-                check("wt_after", master(2), wt_after[i]);
-                check("b_after", master(3), b_after[i]);
-`endif
             end
+            run(DERIVE);
+            check("c", dut.c, c[i]);
+            check("wl_operand", dut.wl, wl_operand[i]);
+            check("wt_operand", dut.wt, wt_operand[i]);
+            check("kl", dut.kl, kl[i]);
+            check("kt", dut.kt, kt[i]);
+`ifndef PORTS_ONLY
+            check("da", dut.da, da[i]);
+            check("b_operand", dut.b, b_operand[i]);
+            check("fine", dut.fine, fine[i]);
+`endif
+            clear = 1'b1;
+            @(negedge clk) clear = 1'b0;
+            for (step = 0; step < STEPS; step = step + 1) begin
+                at = i * STEPS + step;
+                stepping = stepping - clocks;
+                run(FORWARD);
+                run(MESSAGE);
+                run(LEARN);
+                stepping = stepping + clocks;
+`ifndef PORTS_ONLY
+                check("el", dut.ahead.el, el[at]);
+                check("et", dut.ahead.et, et[at]);
+`endif
+                check("y", dut.y, y[at]);
+`ifndef PORTS_ONLY
+                check("d", dut.d, d[at]);
+                check("eta", dut.eta, eta[at]);
+`endif
+                check("message", dut.message, message[at]);
+`ifndef PORTS_ONLY
+                check("cross_right_l", accumulator(0), cross_right_l[at]);
+                check("cross_right_wl", accumulator(1), cross_right_wl[at]);
+                check("cross_right_wt", accumulator(2), cross_right_wt[at]);
+                check("cross_right_b", accumulator(3), cross_right_b[at]);
+                check("cross_below_l", accumulator(4), cross_below_l[at]);
+                check("cross_below_wl", accumulator(5), cross_below_wl[at]);
+                check("cross_below_wt", accumulator(6), cross_below_wt[at]);
+                check("cross_below_b", accumulator(7), cross_below_b[at]);
+                check("sum_right_l", dut.sums[0], sum_right_l[at]);
+                check("sum_right_wl", dut.sums[1], sum_right_wl[at]);
+                check("sum_right_wt", dut.sums[2], sum_right_wt[at]);
+                check("sum_right_b", dut.sums[3], sum_right_b[at]);
+                check("sum_below_l", dut.sums[4], sum_below_l[at]);
+                check("sum_below_wl", dut.sums[5], sum_below_wl[at]);
+                check("sum_below_wt", dut.sums[6], sum_below_wt[at]);
+                check("sum_below_b", dut.sums[7], sum_below_b[at]);
+`endif
+                n = n + 1;
+            end
+            check("lost", dut.lost, lost[i]);
+            run(FINISH);
+`ifndef PORTS_ONLY
+            check("exponent", dut.exponent, exponent[i]);
+            check("gradient_l", dut.gradient[0], gradient_l[i]);
+            check("gradient_wl", dut.gradient[1], gradient_wl[i]);
+            check("gradient_wt", dut.gradient[2], gradient_wt[i]);
+            check("gradient_b", dut.gradient[3], gradient_b[i]);
+`endif
+            run(UPDATE);
+`ifndef PORTS_ONLY
+            check("l_after", master(0), l_after[i]);
+            check("wl_after", master(1), wl_after[i]);
+            check("wt_after", master(2), wt_after[i]);
+            check("b_after", master(3), b_after[i]);
+`endif
+        end
         $display("PASS learning_cell_tb: %0d cell-steps, %0d updates, %0d clocks for forward, message and learn", n,
             IMAGES * CELLS, stepping / n);
         $finish;
     end
 
-`ifndef PORTS_ONLY  // a netlist has no other names
+`ifndef PORTS_ONLY
     // What is stored, as the vectors have it
 
     function signed [29:0] master(input [1:0] which);

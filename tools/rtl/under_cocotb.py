@@ -17,8 +17,7 @@ def run(name: str, vectors: Path, manifest: bench.Manifest, rtl: Path = bench.RT
     """As bench.run, of the test with the name of the bench less its _tb. Raises UserError, too, without cocotb."""
     bench.tool("iverilog", "iverilog")  # or the runner ends this program
     circuit, vectors = name.removesuffix("_tb"), vectors.absolute()
-    sizes = ("IMAGES", "CELLS", "STEPS")  # of the bench, not of the circuit
-    given = {key: value for key, value in bench.parameters(name, manifest).items() if key not in sizes}
+    given = {key: value for key, value in bench.parameters(name, manifest).items() if key not in bench.SIZES}
     with Scratch("cocotb") as directory, heartbeat(lambda: f"simulating {circuit} under cocotb"):
         log = directory / "log"
         runner = _runner()

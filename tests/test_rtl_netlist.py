@@ -1,0 +1,97 @@
+"""Synthesis keeps the bits: yosys' netlists of the cells hold what the vectors hold, as far as their ports show it."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from host.base.cli import UserError
+from tools.rtl import bench, netlist
+from tools.rtl.wild import wild, written
+from tools.vectors.trial import Trial
+
+
+def _yosys() -> bool:
+    try:
+        return bool(netlist.program())
+    except UserError:
+        return False
+
+
+needed = pytest.mark.skipif(
+    not (shutil.which("iverilog") and _yosys()),
+    reason="needs Icarus (apt-get install iverilog) and yosys (pip install 'shoreline[rtl]')",
+)
+SHORT = ("y bits=8; state bits=12; self bits=12; cross bits=11; message bits=9; weight bits=7; master bits=10; "
+         "update bits=14")  # fmt: skip
+WORDS = pytest.mark.parametrize("disturb", ["", SHORT], ids=["the engine's words", "short words"])
+Made = Callable[[Trial], tuple[Path, bench.Manifest]]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    def make(trial: Trial) -> tuple[Path, bench.Manifest]:
+        return tmp_path / "vectors", written(trial, tmp_path / "vectors")
+
+    return make
+
+
+@needed
+@WORDS
+def test_forward_in_gates(made: Made, disturb: str) -> None:
+    vectors = made(wild(3, rows=2, cols=3, steps=11, images=4, disturb=disturb))
+    said = netlist.run("forward_cell_tb", *vectors)
+    assert said == "PASS forward_cell_tb: 264 cell-steps, 8 clocks for each"
+
+
+@needed
+@WORDS
+def test_learning_in_words(made: Made, disturb: str) -> None:
+    vectors = made(wild(3, rows=2, cols=3, steps=11, images=4, disturb=disturb))
+    said = netlist.run("learning_cell_tb", *vectors, "words")
+    assert said.startswith("PASS learning_cell_tb: 264 cell-steps, 24 updates, "), said
+
+
+@needed
+@pytest.mark.slow
+@WORDS
+def test_learning_in_gates(made: Made, disturb: str) -> None:
+    vectors = made(wild(3, rows=2, cols=2, steps=3, images=3, disturb=disturb))
+    said = netlist.run("learning_cell_tb", *vectors)
+    assert said.startswith("PASS learning_cell_tb: 36 cell-steps, 12 updates, "), said
+
+
+@needed
+@pytest.mark.parametrize(
+    ("name", "file", "right", "wrong", "first"),
+    [
+        ("forward_cell_tb", "forward_cell.v", "q = {10'd0, argument[7:0]}", "q = {11'd0, argument[7:1]}", "y image 0"),
+        ("learning_cell_tb", "learning_cell.v", "master - short_step", "master + short_step", "y image 1"),
+    ],
+)
+def test_a_fault_is_seen_at_the_ports(
+    made: Made, tmp_path: Path, name: str, file: str, right: str, wrong: str, first: str
+) -> None:
+    rtl = tmp_path / "rtl"
+    shutil.copytree(bench.RTL, rtl)
+    text = (rtl / file).read_text()
+    assert text.count(right) == 1
+    (rtl / file).write_text(text.replace(right, wrong))
+    said = netlist.run(name, *made(wild(3, rows=2, cols=2, steps=3, images=2)), "words", rtl)
+    assert said.startswith(f"FAIL {name}: signal {first} "), said
+
+
+@needed
+def test_what_yosys_does_not_understand_is_an_error_that_quotes_it(made: Made, tmp_path: Path) -> None:
+    rtl = tmp_path / "rtl"
+    shutil.copytree(bench.RTL, rtl)
+    (rtl / "round.v").write_text("module round(input x, output y); assign y = none_such(x); endmodule\n")
+    with pytest.raises(UserError, match=r"(?s)no netlist of forward_cell:.*none_such"):
+        netlist.run("forward_cell_tb", *made(wild(3, rows=2, cols=2, steps=3, images=1)), "words", rtl)
+
+
+def test_without_yosys_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name, path=None: None)
+    with pytest.raises(UserError, match=r"pip install 'shoreline\[rtl\]'"):
+        netlist.program()
