@@ -48,9 +48,9 @@ def test_forward_in_gates(made: Made, disturb: str) -> None:
 @needed
 @WORDS
 def test_learning_in_words(made: Made, disturb: str) -> None:
-    vectors = made(wild(3, rows=2, cols=3, steps=11, images=4, disturb=disturb))
+    vectors = made(wild(3, rows=2, cols=2, steps=5, images=4, disturb=disturb))
     said = netlist.run("learning_cell_tb", *vectors, "words")
-    assert said.startswith("PASS learning_cell_tb: 264 cell-steps, 24 updates, "), said
+    assert said.startswith("PASS learning_cell_tb: 80 cell-steps, 16 updates, "), said
 
 
 @needed

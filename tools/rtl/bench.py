@@ -65,10 +65,23 @@ def _of_units(manifest: Manifest) -> dict[str, int]:
             "WATCHED": min(WATCHED, images)}  # fmt: skip
 
 
+OPERATIONS = (  # those that cells and softmax have
+    "word", "factor", "weight", "bias", "coefficient", "derivative", "coupling", "leaky", "drive", "squash", "slope",
+    "eta_drive", "eta", "cross_l", "cross_w", "message_sum", "message", "gradient", "rated", "step", "update",
+    "exponential", "probability", "softmax",
+)  # fmt: skip
+
+
+def _of_operations(manifest: Manifest) -> dict[str, int]:
+    cases = {signal["table"]: signal["count"] for signal in manifest["signals"]}
+    return {f"CASES_{name.upper()}": cases[name] for name in OPERATIONS}
+
+
 FORWARD = ("forward_cell", "kept", "rom", "round")
 LEARNING = ("learning_cell", "block_factor", *FORWARD)
 CELL_WORDS = ("Y", "TRACE", "CROSS", "MESSAGE", "WEIGHT", "MASTER", "UPDATE")
 BENCHES = {
+    "operations_tb": Bench("operations", ("softmax", *LEARNING), (), _of_operations),
     "forward_cell_tb": Bench("cell", FORWARD, ("Y", "TRACE"), _of_cells),
     "learning_cell_tb": Bench("cell", LEARNING, CELL_WORDS, _of_learning_cells),
     "network_tb": Bench("network", ("network", "softmax", *LEARNING), CELL_WORDS, _of_network),
@@ -122,7 +135,8 @@ def parameters(name: str, manifest: Manifest) -> dict[str, int]:
     """What a bench is compiled with."""
     bench, config = BENCHES[name], manifest["configuration"]
     given = words(config["disturb"], config["graph"] == "diagonal")
-    own = {key: value for key, value in given.items() if key == "ROUNDING" or key.removesuffix("_BITS") in bench.words}
+    heard = {f"{word}_BITS" for word in bench.words} | ({"ROUNDING"} if bench.words else set())
+    own = {key: value for key, value in given.items() if key in heard}
     return bench.parameters(manifest) | own
 
 
