@@ -2,11 +2,12 @@
 
   python -m tools.vectors --out DIR --graph lattice --rows 3 --cols 3 --images 50    vectors first
   python -m tools.rtl check DIR          every bench that these vectors are for, under Icarus Verilog
-  python -m tools.rtl faults DIR         faults put into the Verilog, one at a time: all must be found and named
+  python -m tools.rtl faults [DIR]       faults put into the Verilog, one at a time: all must be found and named
   python -m tools.rtl resources          LUTs, registers, multipliers and clocks by yosys, for several word lengths
 
 check ends with PASS, or with the first signal, image, cell and step that differ. Vectors made with --disturb, a study's
 word lengths, set the Verilog's parameters to the same. Exit code 1: something differs, or a fault was not found.
+faults makes vectors that show each of them; those in DIR may not: few digits go beyond what a signal is saturated at.
 Icarus is Debian's iverilog; yosys comes with pip install 'shoreline[rtl]'. tools/rtl/README.md explains the circuit.
 """
 
@@ -15,7 +16,7 @@ import json
 from pathlib import Path
 
 from host.base import cli
-from tools.rtl import bench
+from tools.rtl import bench, faults
 
 
 def check(vectors: Path, only: str | None, as_json: bool) -> int:
@@ -32,13 +33,32 @@ def check(vectors: Path, only: str | None, as_json: bool) -> int:
     return int(failed)
 
 
+def broken(vectors: Path | None, only: str | None, as_json: bool) -> int:
+    """Try all faults out; 1 if one is not found, or the bench names another signal."""
+    missed = count = 0
+    for count, found in enumerate(faults.results(vectors, only), 1):
+        missed += not found["named"]
+        how = "named" if found["named"] else "found, but not named" if found["found"] else "NOT FOUND"
+        text = f"{found['file']}: {found['fault']}: {how}\n    {found['said']}"
+        print(json.dumps(found) if as_json else text, flush=True)
+    if not as_json:
+        print(f"{count} faults, {count - missed} of them found and named")
+    return int(missed > 0)
+
+
 def main() -> int:
     parser = cli.Parser("python -m tools.rtl", __doc__)
-    parser.add_argument("what", choices=["check"], metavar="check")
-    parser.add_argument("vectors", type=Path, metavar="DIR", help="vectors, made by python -m tools.vectors")
-    parser.option("--bench", metavar="NAME", help=f"only this one: {', '.join(bench.BENCHES)}")
+    parser.add_argument("what", choices=["check", "faults"], metavar="check|faults")
+    parser.add_argument("vectors", type=Path, nargs="?", metavar="DIR", help="vectors, made by python -m tools.vectors")
+    parser.option(
+        "--bench", choices=list(bench.BENCHES), metavar="NAME", help=f"only this one: {', '.join(bench.BENCHES)}"
+    )
     parser.option("--json", action="store_true", help="print each result as a JSON object on a line")
     args: argparse.Namespace = parser.parse_args()
+    if args.what == "faults":
+        return broken(args.vectors, args.bench, args.json)
+    if args.vectors is None:
+        raise cli.UserError("check needs a directory of vectors; make one: python -m tools.vectors --out DIR")
     return check(args.vectors, args.bench, args.json)
 
 
