@@ -35,15 +35,15 @@ def check(vectors: Path, only: str | None, as_json: bool) -> int:
 
 def broken(vectors: Path | None, only: str | None, as_json: bool) -> int:
     """Try all faults out; 1 if one is not found, or the bench names another signal."""
-    missed = count = 0
-    for count, found in enumerate(faults.results(vectors, only), 1):
-        missed += not found["named"]
+    missed = []
+    for found in faults.results(vectors, only):
+        missed.append(not found["named"])
         how = "named" if found["named"] else "found, but not named" if found["found"] else "NOT FOUND"
         text = f"{found['file']}: {found['fault']}: {how}\n    {found['said']}"
         print(json.dumps(found) if as_json else text, flush=True)
     if not as_json:
-        print(f"{count} faults, {count - missed} of them found and named")
-    return int(missed > 0)
+        print(f"{len(missed)} faults, {len(missed) - sum(missed)} of them found and named")
+    return int(any(missed))
 
 
 def main() -> int:
