@@ -2,31 +2,38 @@
 
   python -m tools.vectors --out DIR --graph lattice --rows 3 --cols 3 --images 50    vectors first
   python -m tools.rtl check DIR          every bench that these vectors are for, under Icarus Verilog
-  python -m tools.rtl check DIR --cocotb the same of a cell, with ports driven and registers read by cosim.py: copy it
-  python -m tools.rtl faults DIR         faults put into the Verilog, one at a time: all must be found and named
+  python -m tools.rtl check DIR --cocotb           the cells, driven from Python by cosim.py: to copy for one's own
+  python -m tools.rtl check DIR --netlist gates    the cells as yosys synthesizes them
+  python -m tools.rtl faults [DIR]       faults put into the Verilog, one at a time: all must be found and named
   python -m tools.rtl resources          LUTs, registers, multipliers and clocks by yosys, for several word lengths
 
 check ends with PASS, or with the first signal, image, cell and step that differ. Vectors made with --disturb, a study's
 word lengths, set the Verilog's parameters to the same. Exit code 1: something differs, or a fault was not found.
+faults makes vectors that show each of them; those in DIR may not: few digits go beyond what a signal is saturated at.
 Icarus is Debian's iverilog; yosys comes with pip install 'shoreline[rtl]'. tools/rtl/README.md explains the circuit.
 """
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 from host.base import cli
-from tools.rtl import bench, under_cocotb
+from tools.rtl import bench, faults, netlist, under_cocotb
 
 
-def check(vectors: Path, only: str | None, as_json: bool, cocotb: bool = False) -> int:
-    """Run benches, or the tests under cocotb that stand for them; 1 if one fails."""
+def check(vectors: Path, only: str | None, as_json: bool, cocotb: bool, stage: str | None) -> int:
+    """Run benches, or what has their place; 1 if one fails. stage: of synthesis."""
     manifest = bench.read(vectors)
     there, run = bench.benches(manifest), bench.run
     if cocotb:
-        there, run = [name for name in there if name in under_cocotb.TESTED], under_cocotb.run
+        run = under_cocotb.run
+    elif stage is not None:
+        run = partial(netlist.run, stage=stage)
+    if run is not bench.run:
+        there = [name for name in there if name in bench.CELLS]
         if not there:
-            raise cli.UserError("cosim.py tests cells; make vectors of --rule snap1, or leave --cocotb out")
+            raise cli.UserError("only cells have that; make vectors of --graph lattice, or leave the option out")
     if only is not None and only not in there:
         raise cli.UserError(f"these vectors are for {', '.join(there)}; choose one of them as --bench")
     failed = False
@@ -37,15 +44,42 @@ def check(vectors: Path, only: str | None, as_json: bool, cocotb: bool = False) 
     return int(failed)
 
 
+def broken(vectors: Path | None, only: str | None, as_json: bool) -> int:
+    """Try all faults out; 1 if one is not found, or the bench names another signal."""
+    missed = []
+    for found in faults.results(vectors, only):
+        missed.append(not found["named"])
+        how = "named" if found["named"] else "found, but not named" if found["found"] else "NOT FOUND"
+        text = f"{found['file']}: {found['fault']}: {how}\n    {found['said']}"
+        print(json.dumps(found) if as_json else text, flush=True)
+    if not as_json:
+        print(f"{len(missed)} faults, {len(missed) - sum(missed)} of them found and named")
+    return int(any(missed))
+
+
+FAULTS = (cli.Case("faults", lambda args: args.what == "faults"),)
+COCOTB = cli.Case("--cocotb", lambda args: bool(args.cocotb))
+
+
 def main() -> int:
     parser = cli.Parser("python -m tools.rtl", __doc__)
-    parser.add_argument("what", choices=["check"], metavar="check")
-    parser.add_argument("vectors", type=Path, metavar="DIR", help="vectors, made by python -m tools.vectors")
-    parser.option("--bench", metavar="NAME", help=f"only this one: {', '.join(bench.BENCHES)}")
-    parser.option("--cocotb", action="store_true", help="drive the cells from Python: pip install 'shoreline[rtl]'")
+    parser.add_argument("what", choices=["check", "faults"], metavar="check|faults")
+    parser.add_argument("vectors", type=Path, nargs="?", metavar="DIR", help="vectors, made by python -m tools.vectors")
+    parser.option(
+        "--bench", choices=list(bench.BENCHES), metavar="NAME", help=f"only this one: {', '.join(bench.BENCHES)}"
+    )
+    parser.option("--cocotb", action="store_true", useless=FAULTS, help="cells under cocotb 2")
+    parser.option(
+        "--netlist", choices=list(netlist.STAGES), metavar="STAGE", useless=(*FAULTS, COCOTB),
+        help=f"cells after synthesis to {' or '.join(netlist.STAGES)}, by their ports",
+    )  # fmt: skip
     parser.option("--json", action="store_true", help="print each result as a JSON object on a line")
     args: argparse.Namespace = parser.parse_args()
-    return check(args.vectors, args.bench, args.json, args.cocotb)
+    if args.what == "faults":
+        return broken(args.vectors, args.bench, args.json)
+    if args.vectors is None:
+        raise cli.UserError("check needs a directory of vectors; make one: python -m tools.vectors --out DIR")
+    return check(args.vectors, args.bench, args.json, args.cocotb, args.netlist)
 
 
 if __name__ == "__main__":

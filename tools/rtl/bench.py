@@ -89,6 +89,8 @@ BENCHES = {
                      _of_units),
 }  # fmt: skip
 
+CELLS = ("forward_cell_tb", "learning_cell_tb")  # which cosim.py does as well, and which can do with ports only
+
 
 def words(disturb: str, diagonal: bool = False) -> dict[str, int]:
     """Word lengths as parameters of the Verilog. Raises UserError for what it has not."""

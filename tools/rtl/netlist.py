@@ -10,7 +10,6 @@ from host.base.heartbeat import heartbeat
 from host.base.scratch import Scratch
 from tools.rtl import bench
 
-NETLISTS = ("forward_cell_tb", "learning_cell_tb")  # benches that can do with ports only
 # How far synthesis goes: to adders, multipliers and registers of words, with control and widths worked over; or all
 # the way, to gates and flip-flops, which take some fifty times as long to simulate.
 STAGES = {"words": "-noalumacc -run begin:fine", "gates": ""}

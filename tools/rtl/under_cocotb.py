@@ -10,8 +10,6 @@ from host.base.heartbeat import heartbeat
 from host.base.scratch import Scratch
 from tools.rtl import bench
 
-TESTED = ("forward_cell_tb", "learning_cell_tb")  # benches that cosim.py has a test instead of
-
 
 def run(name: str, vectors: Path, manifest: bench.Manifest, rtl: Path = bench.RTL) -> str:
     """As bench.run, of the test with the name of the bench less its _tb. Raises UserError, too, without cocotb."""
