@@ -3,10 +3,13 @@
   python -m tools.vectors --out DIR --graph lattice --rows 3 --cols 3 --images 50    vectors first
   python -m tools.rtl check DIR          every bench that these vectors are for, under Icarus Verilog
   python -m tools.rtl faults DIR         faults put into the Verilog, one at a time: all must be found and named
-  python -m tools.rtl resources          LUTs, registers, multipliers and clocks by yosys, for several word lengths
+  python -m tools.rtl resources          LUTs, registers, multipliers, clocks: with the engine's words, with the study's
+  python -m tools.rtl resources --design learning_cell --disturb "cross bits=7"      one module, with other short words
 
 check ends with PASS, or with the first signal, image, cell and step that differ. Vectors made with --disturb, a study's
 word lengths, set the Verilog's parameters to the same. Exit code 1: something differs, or a fault was not found.
+resources prints a table in Markdown: cells of Lattice's ECP5 as yosys maps the Verilog (not placed nor routed), clocks
+as the benches count them. It makes its own vectors, and takes some four minutes, most of them for the network.
 Icarus is Debian's iverilog; yosys comes with pip install 'shoreline[rtl]'. tools/rtl/README.md explains the circuit.
 """
 
@@ -15,7 +18,7 @@ import json
 from pathlib import Path
 
 from host.base import cli
-from tools.rtl import bench
+from tools.rtl import bench, resources
 
 
 def check(vectors: Path, only: str | None, as_json: bool) -> int:
@@ -32,13 +35,37 @@ def check(vectors: Path, only: str | None, as_json: bool) -> int:
     return int(failed)
 
 
+def count(disturb: str | None, only: str | None, as_json: bool) -> int:
+    """The table of resources."""
+    found = list(resources.measured(disturb, only))
+    print("\n".join(map(json.dumps, found) if as_json else resources.rows(found)))
+    return 0
+
+
+CHECKING = (cli.Case("check", lambda args: args.what == "check"),)
+COUNTING = (cli.Case("resources", lambda args: args.what == "resources"),)
+
+
 def main() -> int:
     parser = cli.Parser("python -m tools.rtl", __doc__)
-    parser.add_argument("what", choices=["check"], metavar="check")
-    parser.add_argument("vectors", type=Path, metavar="DIR", help="vectors, made by python -m tools.vectors")
-    parser.option("--bench", metavar="NAME", help=f"only this one: {', '.join(bench.BENCHES)}")
+    parser.add_argument("what", choices=["check", "resources"], metavar="check|resources")
+    parser.add_argument("vectors", type=Path, metavar="DIR", nargs="?", help="vectors, made by python -m tools.vectors")
+    parser.option("--bench", metavar="NAME", useless=COUNTING, help=f"only this one: {', '.join(bench.BENCHES)}")
+    parser.option(
+        "--design", choices=list(resources.DESIGNS), useless=CHECKING, metavar="NAME",
+        help=f"only this one: {', '.join(resources.DESIGNS)}",
+    )  # fmt: skip
+    parser.option(
+        "--disturb", metavar="TEXT", useless=CHECKING,
+        help=f"short words (default: the study's: {resources.CELLS}; of a unit {resources.UNITS})",
+    )  # fmt: skip
     parser.option("--json", action="store_true", help="print each result as a JSON object on a line")
     args: argparse.Namespace = parser.parse_args()
+    if (args.vectors is None) != (args.what == "resources"):
+        why = "makes its own vectors; leave DIR out" if args.vectors else "needs vectors; give their directory"
+        raise cli.UserError(f"{args.what} {why}")
+    if args.what == "resources":
+        return count(args.disturb, args.design, args.json)
     return check(args.vectors, args.bench, args.json)
 
 
