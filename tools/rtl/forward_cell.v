@@ -23,7 +23,7 @@ module forward_cell #(
     input [16:0] c,
     input signed [16:0] wl,
     input signed [16:0] wt,
-    input signed [17:0] b,
+    input signed [18:0] b,
     input [2:0] gain,  // binary exponent of the left input
     input [2:0] lag,  // and by how much that of the top input is below it
     input signed [15:0] left,

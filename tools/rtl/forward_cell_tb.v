@@ -17,7 +17,7 @@ module forward_cell_tb;
     `NATURAL(c, 17, CELLWISE)
     `SIGNED(wl_operand, 17, CELLWISE)
     `SIGNED(wt_operand, 17, CELLWISE)
-    `SIGNED(b_operand, 18, CELLWISE)
+    `SIGNED(b_operand, 19, CELLWISE)
     `NATURAL(gain, 3, CELLWISE)
     `NATURAL(lag, 3, CELLWISE)
     initial begin

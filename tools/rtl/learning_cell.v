@@ -122,7 +122,7 @@ module learning_cell #(
     // Forward
 
     reg [16:0] da;
-    reg signed [17:0] b;
+    reg signed [18:0] b;
     wire [14:0] d;
     wire signed [15:0] el_read, et_read;
     wire signed [16:0] change;
@@ -174,11 +174,11 @@ module learning_cell #(
     reg signed [CROSS_WORD-1:0] traces[0:7];
     wire signed [CROSS_WORD-1:0] stored = fresh && (part == 3'd1 || part == 3'd3) ? CROSS_START : traces[place];
     wire signed [CROSS_WORD-1:0] word;
-    wire signed [30:0] cross;
-    wire signed [15:0] cross_read = cross >>> 15;
-    wire signed [31:0] cross_moved = cross + product;
+    wire signed [30:0] trace;
+    wire signed [15:0] cross_read = trace >>> 15;
+    wire signed [31:0] cross_moved = trace + product;
     kept #(.KEPT(CROSS_BITS), .ROUNDING(ROUNDING)) cross_trace (
-        .fine(kind == 2'd0 ? fine : 3'd4), .moved(cross_moved), .word(word), .stored(stored), .value(cross)
+        .fine(kind == 2'd0 ? fine : 3'd4), .moved(cross_moved), .word(word), .stored(stored), .value(trace)
     );
     always @(posedge clk) if (running && op == LEARN && (part == 3'd1 || part == 3'd3)) traces[place] <= word;
 
@@ -215,7 +215,11 @@ module learning_cell #(
 
     // Step: rate = multiplier 2**-shift; to the right, to nearest, or to the left as far as there is room
 
-    reg signed [29-(26-MASTER_BITS):0] masters[0:3];
+    // Bounds are multiples of 2**-12, of l just below one: so that it can be at a bound, a master is kept with 12 fraction
+    // bits at least, and l with all.
+    localparam MASTER_CUT = MASTER_BITS < 12 ? 14 : MASTER_BITS < 26 ? 26 - MASTER_BITS : 0;
+    reg signed [29:0] l;
+    reg signed [29-MASTER_CUT:0] masters[1:3];
     assign rule_kind = kind;
     wire signed [7:0] right = $signed({2'b00, shift}) - 8'sd9 - $signed({2'b00, exponent})
         - (kind == 2'd0 ? 8'sd4 : 8'sd0) - (kind == 2'd3 ? 8'sd0 : $signed({5'd0, gain}))
@@ -232,14 +236,20 @@ module learning_cell #(
             3'd6: kind_of_derive = 2'd3;
             default: kind_of_derive = 2'd0;
         endcase
-    wire signed [29:0] master = {masters[op == DERIVE ? kind_of_derive : kind], {(26 - MASTER_BITS) {1'b0}}};
+    wire [1:0] which = op == DERIVE ? kind_of_derive : kind;
+    wire signed [29:0] master = which == 2'd0 ? l : {masters[which], {MASTER_CUT{1'b0}}};
     wire signed [32:0] stepped = master - short_step;
     wire signed [32:0] short_master;
     round #(.IN(33), .DROP(26 - MASTER_BITS), .MODE(ROUNDING)) parameters (.x(stepped), .y(short_master));
     wire signed [29:0] bounded = short_master < lowest ? lowest : short_master > highest ? highest : short_master[29:0];
     always @(posedge clk)
-        if (write) masters[write_kind] <= write_value >>> (26 - MASTER_BITS);
-        else if (running && op == UPDATE && part == 3'd4) masters[kind] <= bounded >>> (26 - MASTER_BITS);
+        if (write) begin
+            if (write_kind == 2'd0) l <= write_value;
+            else masters[write_kind] <= write_value >>> MASTER_CUT;
+        end else if (running && op == UPDATE && part == 3'd4) begin
+            if (kind == 2'd0) l <= bounded;
+            else masters[kind] <= bounded >>> MASTER_CUT;
+        end
 
     // Operands: tables at steps of 1/32 from l = -4 on, interpolated at 12 bits, nearest
 
@@ -248,11 +258,11 @@ module learning_cell #(
     reg [15:0] c_low, da_low;
     wire signed [17:0] between = (product + 36'sd2048) >>> 12;
     wire signed [16:0] exact_w = (master + 30'sd8192) >>> 14;
-    wire signed [17:0] exact_b = (master + 30'sd2048) >>> 12;
+    wire signed [18:0] exact_b = (master + 30'sd2048) >>> 12;
     wire signed [16:0] short_w;
-    wire signed [17:0] short_b;
+    wire signed [18:0] short_b;
     round #(.IN(17), .DROP(12 - WEIGHT_BITS), .MODE(ROUNDING)) weights (.x(exact_w), .y(short_w));
-    round #(.IN(18), .DROP(14 - WEIGHT_BITS), .MODE(ROUNDING)) biases (.x(exact_b), .y(short_b));
+    round #(.IN(19), .DROP(14 - WEIGHT_BITS), .MODE(ROUNDING)) biases (.x(exact_b), .y(short_b));
 
     always @* begin
         p = 18'sd0;

@@ -49,7 +49,7 @@ module learning_cell_tb;
     `NATURAL(da, 17, CELLWISE, "cell/da.mem")
     `SIGNED(wl_operand, 17, CELLWISE, "cell/wl_operand.mem")
     `SIGNED(wt_operand, 17, CELLWISE, "cell/wt_operand.mem")
-    `SIGNED(b_operand, 18, CELLWISE, "cell/b_operand.mem")
+    `SIGNED(b_operand, 19, CELLWISE, "cell/b_operand.mem")
     `SIGNED(kl, 17, CELLWISE, "cell/kl.mem")
     `SIGNED(kt, 17, CELLWISE, "cell/kt.mem")
     `NATURAL(c_right, 17, CELLWISE, "cell/c_right.mem")
@@ -237,7 +237,7 @@ module learning_cell_tb;
     // What is stored, as the vectors have it
 
     function signed [29:0] master(input [1:0] which);
-        master = $signed(dut.masters[which]) <<< (26 - MASTER_BITS);
+        master = which == 0 ? dut.l : $signed(dut.masters[which]) <<< dut.MASTER_CUT;
     endfunction
 
     function signed [30:0] accumulator(input [2:0] which);

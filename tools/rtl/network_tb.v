@@ -93,10 +93,10 @@ module network_tb;
             assign gradients_wt[p*31+:31] = dut.at_place[p].one.gradient[2];
             assign gradients_b[p*31+:31] = dut.at_place[p].one.gradient[3];
             assign exponents[p*6+:6] = dut.at_place[p].one.exponent;
-            assign masters_l[p*30+:30] = dut.at_place[p].one.masters[0] << (26 - MASTER_BITS);
-            assign masters_wl[p*30+:30] = dut.at_place[p].one.masters[1] << (26 - MASTER_BITS);
-            assign masters_wt[p*30+:30] = dut.at_place[p].one.masters[2] << (26 - MASTER_BITS);
-            assign masters_b[p*30+:30] = dut.at_place[p].one.masters[3] << (26 - MASTER_BITS);
+            assign masters_l[p*30+:30] = dut.at_place[p].one.l;
+            assign masters_wl[p*30+:30] = dut.at_place[p].one.masters[1] << dut.at_place[p].one.MASTER_CUT;
+            assign masters_wt[p*30+:30] = dut.at_place[p].one.masters[2] << dut.at_place[p].one.MASTER_CUT;
+            assign masters_b[p*30+:30] = dut.at_place[p].one.masters[3] << dut.at_place[p].one.MASTER_CUT;
         end
     endgenerate
 

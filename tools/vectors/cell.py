@@ -63,7 +63,7 @@ def _image() -> dict[str, Signal]:
         "da": operand("da/dl", 1, 15),
         "wl_operand": operand("wL", 4, 12),
         "wt_operand": operand("wT", 4, 12),
-        "b_operand": operand("b", 3, 14),
+        "b_operand": operand("b", 4, 14),  # as wL and wT: room for 8.0, to which short words are rounded
         "kl": operand("c wL", 4, 12),
         "kt": operand("c wT", 4, 12),
         "lost": count("bits by which this cell's largest message of the image is too long", 6),
