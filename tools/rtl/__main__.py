@@ -2,12 +2,13 @@
 
   python -m tools.vectors --out DIR --graph lattice --rows 3 --cols 3 --images 50    vectors first
   python -m tools.rtl check DIR          every bench that these vectors are for, under Icarus Verilog
-  python -m tools.rtl faults DIR         faults put into the Verilog, one at a time: all must be found and named
+  python -m tools.rtl faults [DIR]       faults put into the Verilog, one at a time: all must be found and named
   python -m tools.rtl resources          LUTs, registers, multipliers, clocks: with the engine's words, with the study's
   python -m tools.rtl resources --design learning_cell --disturb "cross bits=7"      one module, with other short words
 
 check ends with PASS, or with the first signal, image, cell and step that differ. Vectors made with --disturb, a study's
 word lengths, set the Verilog's parameters to the same. Exit code 1: something differs, or a fault was not found.
+faults makes vectors that show each of them; those in DIR may not: few digits go beyond what a signal is saturated at.
 resources prints a table in Markdown: cells of Lattice's ECP5 as yosys maps the Verilog (not placed nor routed), clocks
 as the benches count them. It makes its own vectors, and takes some four minutes, most of them for the network.
 Icarus is Debian's iverilog; yosys comes with pip install 'shoreline[rtl]'. tools/rtl/README.md explains the circuit.
@@ -18,7 +19,7 @@ import json
 from pathlib import Path
 
 from host.base import cli
-from tools.rtl import bench, resources
+from tools.rtl import bench, faults, resources
 
 
 def check(vectors: Path, only: str | None, as_json: bool) -> int:
@@ -35,6 +36,19 @@ def check(vectors: Path, only: str | None, as_json: bool) -> int:
     return int(failed)
 
 
+def broken(vectors: Path | None, only: str | None, as_json: bool) -> int:
+    """Try all faults out; 1 if one is not found, or the bench names another signal."""
+    missed = []
+    for found in faults.results(vectors, only):
+        missed.append(not found["named"])
+        how = "named" if found["named"] else "found, but not named" if found["found"] else "NOT FOUND"
+        text = f"{found['file']}: {found['fault']}: {how}\n    {found['said']}"
+        print(json.dumps(found) if as_json else text, flush=True)
+    if not as_json:
+        print(f"{len(missed)} faults, {len(missed) - sum(missed)} of them found and named")
+    return int(any(missed))
+
+
 def count(disturb: str | None, only: str | None, as_json: bool) -> int:
     """The table of resources."""
     found = list(resources.measured(disturb, only))
@@ -42,30 +56,36 @@ def count(disturb: str | None, only: str | None, as_json: bool) -> int:
     return 0
 
 
-CHECKING = (cli.Case("check", lambda args: args.what == "check"),)
+RUNNING = (cli.Case("check and faults", lambda args: args.what != "resources"),)
 COUNTING = (cli.Case("resources", lambda args: args.what == "resources"),)
 
 
 def main() -> int:
     parser = cli.Parser("python -m tools.rtl", __doc__)
-    parser.add_argument("what", choices=["check", "resources"], metavar="check|resources")
-    parser.add_argument("vectors", type=Path, metavar="DIR", nargs="?", help="vectors, made by python -m tools.vectors")
-    parser.option("--bench", metavar="NAME", useless=COUNTING, help=f"only this one: {', '.join(bench.BENCHES)}")
+    parser.add_argument("what", choices=["check", "faults", "resources"], metavar="check|faults|resources")
+    parser.add_argument("vectors", type=Path, nargs="?", metavar="DIR", help="vectors, made by python -m tools.vectors")
     parser.option(
-        "--design", choices=list(resources.DESIGNS), useless=CHECKING, metavar="NAME",
+        "--bench", choices=list(bench.BENCHES), useless=COUNTING, metavar="NAME",
+        help=f"only this one: {', '.join(bench.BENCHES)}",
+    )  # fmt: skip
+    parser.option(
+        "--design", choices=list(resources.DESIGNS), useless=RUNNING, metavar="NAME",
         help=f"only this one: {', '.join(resources.DESIGNS)}",
     )  # fmt: skip
     parser.option(
-        "--disturb", metavar="TEXT", useless=CHECKING,
+        "--disturb", metavar="TEXT", useless=RUNNING,
         help=f"short words (default: the study's: {resources.CELLS}; of a unit {resources.UNITS})",
     )  # fmt: skip
     parser.option("--json", action="store_true", help="print each result as a JSON object on a line")
     args: argparse.Namespace = parser.parse_args()
-    if (args.vectors is None) != (args.what == "resources"):
-        why = "makes its own vectors; leave DIR out" if args.vectors else "needs vectors; give their directory"
-        raise cli.UserError(f"{args.what} {why}")
+    if args.what == "faults":
+        return broken(args.vectors, args.bench, args.json)
     if args.what == "resources":
+        if args.vectors is not None:
+            raise cli.UserError("resources makes its own vectors; leave DIR out")
         return count(args.disturb, args.design, args.json)
+    if args.vectors is None:
+        raise cli.UserError("check needs a directory of vectors; make one: python -m tools.vectors --out DIR")
     return check(args.vectors, args.bench, args.json)
 
 
