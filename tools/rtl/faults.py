@@ -110,7 +110,7 @@ SHORT_WORDS = [
           "forward_cell_tb", "y image ", "short"),
     Fault("the half LSB is stored, too", "kept.v", "less = moved - HALF;", "less = moved;", "forward_cell_tb",
           "el image ", "short"),
-    Fault("what is stored is not shifted by fine", "kept.v", "cut >>> fine", "cut >>> 3'd0", "learning_cell_tb",
+    Fault("what is stored is not shifted by fine", "kept.v", "cut >>> fine", "cut >>> 3'd4", "learning_cell_tb",
           "eta image ", "short"),
 ]  # fmt: skip
 NETWORK = [
