@@ -5,11 +5,14 @@
   python -m tools.rtl check DIR --cocotb           the cells, driven from Python by cosim.py: to copy for one's own
   python -m tools.rtl check DIR --netlist gates    the cells as yosys synthesizes them
   python -m tools.rtl faults [DIR]       faults put into the Verilog, one at a time: all must be found and named
-  python -m tools.rtl resources          LUTs, registers, multipliers and clocks by yosys, for several word lengths
+  python -m tools.rtl resources          LUTs, registers, multipliers, clocks: with the engine's words, with the study's
+  python -m tools.rtl resources --design learning_cell --disturb "cross bits=7"      one module, with other short words
 
 check ends with PASS, or with the first signal, image, cell and step that differ. Vectors made with --disturb, a study's
 word lengths, set the Verilog's parameters to the same. Exit code 1: something differs, or a fault was not found.
 faults makes vectors that show each of them; those in DIR may not: few digits go beyond what a signal is saturated at.
+resources prints a table in Markdown: cells of Lattice's ECP5 as yosys maps the Verilog (not placed nor routed), clocks
+as the benches count them. It makes its own vectors, and takes some four minutes, most of them for the network.
 Icarus is Debian's iverilog; yosys comes with pip install 'shoreline[rtl]'. tools/rtl/README.md explains the circuit.
 """
 
@@ -19,7 +22,7 @@ from functools import partial
 from pathlib import Path
 
 from host.base import cli
-from tools.rtl import bench, faults, netlist, under_cocotb
+from tools.rtl import bench, faults, netlist, resources, under_cocotb
 
 
 def check(vectors: Path, only: str | None, as_json: bool, cocotb: bool, stage: str | None) -> int:
@@ -57,26 +60,48 @@ def broken(vectors: Path | None, only: str | None, as_json: bool) -> int:
     return int(any(missed))
 
 
-FAULTS = (cli.Case("faults", lambda args: args.what == "faults"),)
+def count(disturb: str | None, only: str | None, as_json: bool) -> int:
+    """The table of resources."""
+    found = list(resources.measured(disturb, only))
+    print("\n".join(map(json.dumps, found) if as_json else resources.rows(found)))
+    return 0
+
+
+RUNNING = (cli.Case("check and faults", lambda args: args.what != "resources"),)
+COUNTING = (cli.Case("resources", lambda args: args.what == "resources"),)
+CHANGED = (cli.Case("faults", lambda args: args.what == "faults"), *COUNTING)
 COCOTB = cli.Case("--cocotb", lambda args: bool(args.cocotb))
 
 
 def main() -> int:
     parser = cli.Parser("python -m tools.rtl", __doc__)
-    parser.add_argument("what", choices=["check", "faults"], metavar="check|faults")
+    parser.add_argument("what", choices=["check", "faults", "resources"], metavar="check|faults|resources")
     parser.add_argument("vectors", type=Path, nargs="?", metavar="DIR", help="vectors, made by python -m tools.vectors")
     parser.option(
-        "--bench", choices=list(bench.BENCHES), metavar="NAME", help=f"only this one: {', '.join(bench.BENCHES)}"
-    )
-    parser.option("--cocotb", action="store_true", useless=FAULTS, help="cells under cocotb 2")
+        "--bench", choices=list(bench.BENCHES), useless=COUNTING, metavar="NAME",
+        help=f"only this one: {', '.join(bench.BENCHES)}",
+    )  # fmt: skip
     parser.option(
-        "--netlist", choices=list(netlist.STAGES), metavar="STAGE", useless=(*FAULTS, COCOTB),
+        "--design", choices=list(resources.DESIGNS), useless=RUNNING, metavar="NAME",
+        help=f"only this one: {', '.join(resources.DESIGNS)}",
+    )  # fmt: skip
+    parser.option(
+        "--disturb", metavar="TEXT", useless=RUNNING,
+        help=f"short words (default: the study's: {resources.CELLS}; of a unit {resources.UNITS})",
+    )  # fmt: skip
+    parser.option("--cocotb", action="store_true", useless=CHANGED, help="cells under cocotb 2")
+    parser.option(
+        "--netlist", choices=list(netlist.STAGES), metavar="STAGE", useless=(*CHANGED, COCOTB),
         help=f"cells after synthesis to {' or '.join(netlist.STAGES)}, by their ports",
     )  # fmt: skip
     parser.option("--json", action="store_true", help="print each result as a JSON object on a line")
     args: argparse.Namespace = parser.parse_args()
     if args.what == "faults":
         return broken(args.vectors, args.bench, args.json)
+    if args.what == "resources":
+        if args.vectors is not None:
+            raise cli.UserError("resources makes its own vectors; leave DIR out")
+        return count(args.disturb, args.design, args.json)
     if args.vectors is None:
         raise cli.UserError("check needs a directory of vectors; make one: python -m tools.vectors --out DIR")
     return check(args.vectors, args.bench, args.json, args.cocotb, args.netlist)

@@ -15,6 +15,6 @@ module block_factor #(
         for (i = 0; i < 30; i = i + 1) if (peak[i]) length = i + 1;
     end
     assign lost = length > MANTISSA ? length - MANTISSA : 6'd0;
-    wire signed [30:0] half = (31'sd1 <<< lost) >>> 1;
-    assign factor = (message + half) >>> lost;
+    wire signed [30:0] shorter = $signed({message, 1'b0}) >>> lost;
+    assign factor = shorter[17:1] + shorter[0];  // the last bit lost says what nearest is
 endmodule

@@ -100,7 +100,7 @@ LEARNING = _of(
      "gradient_"),
     ("steps go uphill", "master - short_step", "master + short_step", "b_after image 0 cell 0 "),
     ("steps are rounded down", "(sum + 36'sd1) >>> 1", "sum >>> 1", "b_after image "),
-    ("steps to the left are not saturated", "sum > scratch ? scratch : sum < -scratch ? -scratch : sum", "sum",
+    ("steps to the left are not saturated", "if (no_room) sum", "if (1'b0) sum",
      "b_after image ", "loud"),
     ("b's step has the unit of the inputs", "kind == 2'd3 ? 8'sd0 : ", "", "b_after image "),
     ("lower bounds are passed", "short_master < lowest ? lowest : ", "", "b_after image ", "loud"),
@@ -110,7 +110,7 @@ SHORT_WORDS = [
           "forward_cell_tb", "y image ", "short"),
     Fault("the half LSB is stored, too", "kept.v", "less = moved - HALF;", "less = moved;", "forward_cell_tb",
           "el image ", "short"),
-    Fault("what is stored is not shifted by fine", "kept.v", "<<< (3'd4 - fine);", "<<< 3'd0;", "learning_cell_tb",
+    Fault("what is stored is not shifted by fine", "kept.v", "cut >>> fine", "cut >>> 3'd4", "learning_cell_tb",
           "eta image ", "short"),
 ]  # fmt: skip
 NETWORK = [
@@ -136,7 +136,7 @@ NETWORK = [
         ("exponentials are not interpolated", "exps[j] <= beyond ? 24'd0 : interpolated[23:0];",
          "exps[j] <= beyond ? 24'd0 : low;", "delta image 0 "),
     ),
-    Fault("factors are rounded down", "block_factor.v", "(message + half) >>> lost", "message >>> lost", "network_tb",
+    Fault("factors are rounded down", "block_factor.v", "shorter[17:1] + shorter[0]", "shorter[17:1]", "network_tb",
           "gradient_"),
 ]  # fmt: skip
 UNITS = [

@@ -16,20 +16,22 @@ module kept #(
     input signed [WORD-1:0] stored,  // what it was stored as, to be read as `value`
     output signed [30:0] value
 );
-    localparam DROP = Q + 4 - KEPT;
-    localparam signed [31:0] HALF = 32'sd16384;
+    localparam CUT = Q - KEPT;  // bits that a word lacks, besides `fine`
+    localparam signed [30:0] HALF = 31'sd16384;
     generate
-        if (KEPT >= Q) begin : full
+        if (CUT <= 0) begin : full
             assign word = moved[WORD-1:0];
             assign value = stored;
         end else begin : short
             wire signed [31:0] less = moved - HALF;
-            wire signed [35:0] aligned = $signed({{4{less[31]}}, less}) <<< (3'd4 - fine);  // Q(Q + 4)
-            wire signed [35:0] rounded;
-            round #(.IN(36), .DROP(DROP), .MODE(ROUNDING)) to_word (.x(aligned), .y(rounded));
-            assign word = rounded[DROP+WORD-1:DROP];
-            wire signed [35:0] unrounded = $signed({stored, {DROP{1'b0}}}) >>> (3'd4 - fine);
-            assign value = unrounded[30:0] + HALF[30:0];
+            wire signed [32-CUT:0] cut = less[31:CUT-1];  // with the bit that says what nearest is
+            wire signed [32-CUT:0] finer = cut >>> fine;
+            wire [31:0] lost = less & ((32'd1 << (CUT + fine)) - 32'd1);
+            wire up = ROUNDING == 1 ? finer[0] : ROUNDING == 2 && less[31] && lost != 32'd0;
+            assign word = finer[WORD:1] + up;
+            wire signed [WORD+3:0] whole = $signed({{4{stored[WORD-1]}}, stored}) <<< fine;
+            wire signed [WORD+CUT+3:0] unrounded = {whole, {CUT{1'b0}}};
+            assign value = CUT > 14 ? unrounded[30:0] | HALF : unrounded[30:0] + HALF;
         end
     endgenerate
 endmodule

@@ -143,7 +143,9 @@ module learning_cell #(
 
     wire [16:0] room = (wl[16] ? -wl : wl) + ((wt[16] ? -wt : wt) >> lag);
     wire [2:0] fine = room <= 4096 ? 3'd4 : room <= 8192 ? 3'd3 : room <= 16384 ? 3'd2 : room <= 32768 ? 3'd1 : 3'd0;
-    wire signed [36:0] u_less_s = ((scratch + ((product >>> lag) >>> 1)) <<< fine) + 37'sd8192;  // 14 bits more
+    wire signed [35:0] u_less_s = scratch + ((product >>> lag) >>> 1);  // 14 bits more than read, without `fine`
+    wire signed [26:0] finer = $signed(u_less_s[35:9]) <<< fine;
+    wire signed [17:0] moved_drive = $signed(finer[22:5]) + $signed({1'b0, finer[4]});  // to nearest
 
     localparam ETA_WORD = TRACE_BITS < 26 ? TRACE_BITS + 5 : 31;  // see kept.v
     localparam signed [ETA_WORD-1:0] ETA_START = TRACE_BITS < 26 ? 0 : HALF;
@@ -225,6 +227,8 @@ module learning_cell #(
         - (kind == 2'd0 ? 8'sd4 : 8'sd0) - (kind == 2'd3 ? 8'sd0 : $signed({5'd0, gain}))
         + (kind == 2'd2 ? $signed({5'd0, lag}) : 8'sd0);
     wire [7:0] left_shifts = -right;
+    wire signed [35:0] room_mask = scratch;  // of a step to be shifted left: 2**k - 1, the largest that there is room for
+    wire no_room = |((sum[35] ? ~sum : sum) & ~room_mask) || sum[35] && (sum & room_mask) == 36'sd0;
     wire signed [31:0] exact_step = sum[31:0];
     wire signed [31:0] short_step;
     round #(.IN(32), .DROP(26 - UPDATE_BITS), .MODE(ROUNDING)) steps (.x(exact_step), .y(short_step));
@@ -358,7 +362,7 @@ module learning_cell #(
                 FORWARD:
                 case (phase)
                     3'd0: scratch <= product >>> 1;
-                    3'd1: scratch <= u_less_s >>> 14;
+                    3'd1: scratch <= moved_drive;
                     3'd2: sum <= product;
                     default: ;
                 endcase
@@ -404,7 +408,7 @@ module learning_cell #(
                         remaining <= remaining - 6'd1;
                     end else if (right > 0) sum <= (sum + 36'sd1) >>> 1;
                     else begin
-                        sum <= sum > scratch ? scratch : sum < -scratch ? -scratch : sum;
+                        if (no_room) sum <= sum[35] ? ~room_mask | 36'sd1 : room_mask;
                         remaining <= left_shifts;
                     end
                     3'd3:

