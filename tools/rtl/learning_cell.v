@@ -408,7 +408,7 @@ module learning_cell #(
                         remaining <= remaining - 6'd1;
                     end else if (right > 0) sum <= (sum + 36'sd1) >>> 1;
                     else begin
-                        if (no_room) sum <= sum[35] ? ~room_mask | 36'sd1 : room_mask;
+                        if (no_room) sum <= sum[35] && room_mask[0] ? ~room_mask | 36'sd1 : room_mask;
                         remaining <= left_shifts;
                     end
                     3'd3:
