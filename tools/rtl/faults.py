@@ -106,7 +106,7 @@ LEARNING = _of(
     ("lower bounds are passed", "short_master < lowest ? lowest : ", "", "b_after image ", "loud"),
 )  # fmt: skip
 SHORT_WORDS = [
-    Fault("rounding towards zero is rounding down", "round.v", "MODE == 2 && x[IN-1] ? x + most : x", "x",
+    Fault("rounding towards zero is rounding down", "round.v", "MODE == 2 && x[IN-1] && |x[DROP-1:0]", "1'b0",
           "forward_cell_tb", "y image ", "short"),
     Fault("the half LSB is stored, too", "kept.v", "less = moved - HALF;", "less = moved;", "forward_cell_tb",
           "el image ", "short"),

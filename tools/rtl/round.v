@@ -13,10 +13,9 @@ module round #(
         if (DROP <= 0) begin : none
             assign y = x;
         end else begin : some
-            wire signed [DROP+1:0] half = {2'b00, 1'b1, {(DROP - 1) {1'b0}}};
-            wire signed [DROP+1:0] most = {2'b00, {DROP{1'b1}}};
-            wire signed [IN-1:0] moved = MODE == 1 ? x + half : MODE == 2 && x[IN-1] ? x + most : x;
-            assign y = {moved[IN-1:DROP], {DROP{1'b0}}};
+            wire up = MODE == 1 ? x[DROP-1] : MODE == 2 && x[IN-1] && |x[DROP-1:0];
+            wire [IN-DROP-1:0] left = x[IN-1:DROP] + up;
+            assign y = {left, {DROP{1'b0}}};
         end
     endgenerate
 endmodule

@@ -29,20 +29,20 @@ module softmax #(
     rom #(.FILE("tables/exp.mem"), .ENTRIES(513), .WIDTH(24)) exp (
         .clk(clk), .address(clock == 6'd0 ? first : first + 10'd1), .entry(entry)
     );
-    wire signed [24:0] between = $signed({1'b0, entry}) - $signed({1'b0, low});
-    wire signed [9:0] part = {1'b0, x[8:0]};
-    wire signed [34:0] product = between * part;
-    wire signed [25:0] interpolated = $signed({2'b00, low}) + ((product + 35'sd256) >>> 9);
+    wire [17:0] fall = low - entry;  // exp(-x) falls by less than 2**18 from entry to entry
+    wire [26:0] product = fall * x[8:0];
+    wire [23:0] interpolated = low - ((product + 27'd255) >> 9);  // nearest, ties up
 
     reg [23:0] exps[0:COLS-1];
-    reg [29:0] total;
+    reg [29:0] total;  // in the end its leading 15 bits, the divisor
     reg [3:0] k;  // bits that the sum is longer than 15
-    wire [14:0] divisor = total >> k;
     reg [38:0] quotient;  // the dividend leaves it on the left as the quotient comes in on the right
     reg [15:0] rest;
     wire [15:0] tried = {rest[14:0], quotient[38]};
+    wire [16:0] less = tried - total[14:0];
     wire [4:0] drop = k + {1'b0, cool} - 5'd7;
-    wire [29:0] share = (quotient[29:0] + (30'd1 << (drop - 5'd1))) >> drop;  // p, Q22, nearest
+    wire [30:0] shorter = {quotient[29:0], 1'b0} >> drop;
+    wire [29:0] share = shorter[30:1] + shorter[0];  // p, Q22, nearest
     reg [29:0] others;
 
     always @(posedge clk)
@@ -75,16 +75,18 @@ module softmax #(
                     clock <= clock == 6'd2 ? 6'd0 : clock + 6'd1;
                 end
                 SHIFT:
-                if ((total >> k) > 30'd32767) k <= k + 4'd1;
-                else begin
+                if (total[29:15] != 15'd0) begin
+                    total <= total >> 1;
+                    k <= k + 4'd1;
+                end else begin
                     quotient <= {exps[0], 15'd0};
                     rest <= 16'd0;
                     state <= DIVIDE;
                 end
                 DIVIDE:
                 if (clock != 6'd39) begin
-                    quotient <= {quotient[37:0], tried >= {1'b0, divisor}};
-                    rest <= tried >= {1'b0, divisor} ? tried - {1'b0, divisor} : tried;
+                    quotient <= {quotient[37:0], !less[16]};
+                    rest <= less[16] ? tried : less[15:0];
                     clock <= clock + 6'd1;
                 end else begin
                     delta[j*30+:30] <= share;
