@@ -140,7 +140,8 @@ def run(name: str, vectors: Path, manifest: Manifest, rtl: Path = RTL) -> str:
     """
     iverilog, vvp = tool("iverilog", "iverilog"), tool("vvp", "iverilog")
     given = [f"-P{name}.{key}={value}" for key, value in parameters(name, manifest).items()]
-    with Scratch("rtl") as directory, heartbeat(lambda: f"simulating {name}"):
+    now = "compiling"
+    with Scratch("rtl") as directory, heartbeat(lambda: f"{name}: {now}"):
         program = directory / "bench.vvp"
         sources = [str(rtl / file) for file in (f"{name}.v", *BENCHES[name].files)]
         flags = ["-g2005", "-Wall", "-Wno-timescale", f"-I{vectors / 'network'}", *given]
@@ -148,8 +149,18 @@ def run(name: str, vectors: Path, manifest: Manifest, rtl: Path = RTL) -> str:
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode or done.stderr:
             raise UserError(f"Icarus does not compile {name}:\n{done.stderr.strip()}")
-        said = subprocess.run([vvp, "-n", program], cwd=vectors, capture_output=True, text=True, check=False)
-    found = re.search(rf"^(PASS|FAIL) {name}: .*$", said.stdout, re.MULTILINE)
+        said = ""
+        with subprocess.Popen([vvp, "-n", str(program)], cwd=vectors, text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT) as simulation:  # fmt: skip
+            try:
+                for line in simulation.stdout or ():
+                    if re.fullmatch(r"\d+ of \d+\n", line):
+                        now = line.strip()
+                    else:
+                        said += line
+            finally:
+                simulation.kill()
+    found = re.search(rf"^(PASS|FAIL) {name}: .*$", said, re.MULTILINE)
     if not found:
-        raise UserError(f"{name} came to no end:\n{(said.stdout + said.stderr).strip()[-1000:]}")
+        raise UserError(f"{name} came to no end:\n{said.strip()[-1000:]}")
     return found[0]

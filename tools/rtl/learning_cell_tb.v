@@ -164,6 +164,10 @@ module learning_cell_tb;
         for (image = 0; image < IMAGES; image = image + 1)
             for (place = 0; place < CELLS; place = place + 1) begin
                 i = image * CELLS + place;
+                if (i % 10 == 0) begin
+                    $display("%0d of %0d", i, IMAGES * CELLS);
+                    $fflush;
+                end
                 at = i * STEPS;
                 step = -1;  // before the first
                 set(0, l[i]);

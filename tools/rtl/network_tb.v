@@ -172,6 +172,8 @@ module network_tb;
         run(DERIVE_ONLY);
         clocks = 0;
         for (image = 0; image < IMAGES; image = image + 1) begin
+            $display("%0d of %0d", image, IMAGES);
+            $fflush;
             for (k = 0; k < STEPS * INPUTS; k = k + 1) begin
                 pixel_write = 1'b1;
                 pixel_address = k;
