@@ -85,3 +85,8 @@ def test_on_vectors_of_ones_own_the_signal_counts_and_not_the_place(
     monkeypatch.setattr(faults, "FAULTS", (replace(FAULTS[0], first="el image 9 cell 9 "), FAULTS[-1]))
     code, out, _ = answer(command.main, "faults", str(vectors("loud")[0]))
     assert (code, out.splitlines()[-1]) == (0, "1 faults, 1 of them found and named")
+
+
+@ICARUS
+def test_a_bench_that_vectors_are_not_for_is_refused(vectors: Made) -> None:
+    refused(lambda: [*faults.results(vectors("units")[0], "network_tb")], "these vectors are for unit_tb", "--bench")

@@ -184,10 +184,9 @@ def results(vectors: Path | None, only: str | None) -> Iterator[dict[str, Any]]:
     """
     if vectors:
         manifest = bench.read(vectors)
-        there = bench.benches(manifest)
-        for fault in FAULTS:
-            if fault.bench in there and only in (None, fault.bench):
-                yield _result(fault, fault.first.split(" ")[0], vectors, manifest)
+        there = bench.benches(manifest, only)
+        for fault in (fault for fault in FAULTS if fault.bench in there):
+            yield _result(fault, fault.first.split(" ")[0], vectors, manifest)
         return
     with Scratch("vectors") as directory:
         made: dict[str, Manifest] = {}
