@@ -123,6 +123,7 @@ NETWORK = [
          "message image 0 "),
         ("operands are not derived after an update", "UPDATE: operation <= DERIVE;",
          "UPDATE: begin operation <= DERIVE; state <= IDLE; end", "y image 1 cell "),
+        ("an image that is classified is learned, too", "task_now == TRAIN ? NEXT : IDLE", "NEXT", "y image 0 cell "),
         ("the largest messages of all images count", ".clear_peak(state == CLEAR && sweep == 2'd0)",
          ".clear_peak(reset)", "exponent image "),
     ),
