@@ -16,14 +16,14 @@ pytestmark = pytest.mark.skipif(not shutil.which("iverilog"), reason="no iverilo
 # network.v, whose bench holds it, and the readout of a diagonal network, of which there is no circuit
 ELSEWHERE = {"feed", "scalar_product"}
 FAULTS = {  # by what stands in one of the files: what is there instead, and the operation that shows it first
-    "MODE == 2 && x[IN-1] ? x + most": ("MODE == 2 ? x + most", "word"),
+    "MODE == 2 && x[IN-1] && |x": ("MODE == 2 && |x", "word"),
     "unrounded[30:0] + HALF;": ("unrounded[30:0];", "word"),
     "shorter[17:1] + shorter[0]": ("shorter[17:1]", "factor"),
     "|size[24:17] ? 17'h1ffff : size[16:0]": ("size[16:0]", "squash"),
     "beyond ? {sum[35], {26{!sum[35]}}} : sum[26:0]": ("sum[26:0]", "message_sum"),
     "sum[35] && room_mask[0] ? ": ("sum[35] ? ", "step"),
     "sum <= (sum + 36'sd1) >>> 1;": ("sum <= sum >>> 1;", "step"),
-    "(30'd1 << (drop - 5'd1))": ("30'd0", "probability"),
+    "shorter[30:1] + shorter[0]": ("shorter[30:1]", "probability"),
     "delta[label*30+:30] <= -others;": ("delta[label*30+:30] <= others;", "softmax"),
 }
 
