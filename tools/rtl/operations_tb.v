@@ -184,8 +184,7 @@ module operations_tb;
 
     task rounding;
         begin
-            `READ(a, "word/value", CASES_WORD)
-            `READ(b, "word/cut", CASES_WORD)
+            `READ(a, "word/value", CASES_WORD) `READ(b, "word/cut", CASES_WORD)
             `READ(c, "word/how", CASES_WORD)
             `READ(expected, "word/expected", CASES_WORD)
             `CASES("word", CASES_WORD) begin
@@ -194,8 +193,7 @@ module operations_tb;
                 check(rounded[at], expected[i], 32);
                 if (b[i] == 0 || b[i] > 4) check(stored_as[at], expected[i] + 32'd16384, 31);
             end
-            `READ(a, "factor/message", CASES_FACTOR)
-            `READ(b, "factor/lost", CASES_FACTOR)
+            `READ(a, "factor/message", CASES_FACTOR) `READ(b, "factor/lost", CASES_FACTOR)
             `READ(expected, "factor/expected", CASES_FACTOR)
             `CASES("factor", CASES_FACTOR) begin
                 #1;
@@ -234,8 +232,7 @@ module operations_tb;
                 derive(2'd0, a[i]);
                 check(one.da, expected[i], 17);
             end
-            `READ(a, "coupling/c", CASES_COUPLING)
-            `READ(b, "coupling/w", CASES_COUPLING)
+            `READ(a, "coupling/c", CASES_COUPLING) `READ(b, "coupling/w", CASES_COUPLING)
             `READ(expected, "coupling/expected", CASES_COUPLING)
             `CASES("coupling", CASES_COUPLING) begin
                 begin_with(DERIVE);
@@ -253,8 +250,7 @@ module operations_tb;
 
     task forward;
         begin
-            `READ(a, "leaky/accumulator", CASES_LEAKY)
-            `READ(b, "leaky/c", CASES_LEAKY)
+            `READ(a, "leaky/accumulator", CASES_LEAKY) `READ(b, "leaky/c", CASES_LEAKY)
             `READ(c, "leaky/x", CASES_LEAKY)
             `READ(expected, "leaky/expected", CASES_LEAKY)
             `CASES("leaky", CASES_LEAKY) begin
@@ -268,12 +264,9 @@ module operations_tb;
                 check(one.ahead.el, expected[i], 31);
                 check(one.ahead.et, expected[i], 31);
             end
-            `READ(a, "drive/el", CASES_DRIVE)
-            `READ(b, "drive/et", CASES_DRIVE)
-            `READ(c, "drive/wl", CASES_DRIVE)
-            `READ(d, "drive/wt", CASES_DRIVE)
-            `READ(e, "drive/b", CASES_DRIVE)
-            `READ(f, "drive/gain", CASES_DRIVE)
+            `READ(a, "drive/el", CASES_DRIVE) `READ(b, "drive/et", CASES_DRIVE)
+            `READ(c, "drive/wl", CASES_DRIVE) `READ(d, "drive/wt", CASES_DRIVE)
+            `READ(e, "drive/b", CASES_DRIVE) `READ(f, "drive/gain", CASES_DRIVE)
             `READ(g, "drive/lag", CASES_DRIVE)
             `READ(expected, "drive/expected", CASES_DRIVE)
             one.c = 17'd32768;  // the filters hold their inputs
@@ -316,12 +309,9 @@ module operations_tb;
 
     task traces;
         begin
-            `READ(a, "eta_drive/wl", CASES_ETA_DRIVE)
-            `READ(b, "eta_drive/wt", CASES_ETA_DRIVE)
-            `READ(c, "eta_drive/left", CASES_ETA_DRIVE)
-            `READ(d, "eta_drive/top", CASES_ETA_DRIVE)
-            `READ(e, "eta_drive/lag", CASES_ETA_DRIVE)
-            `READ(f, "eta_drive/fine", CASES_ETA_DRIVE)
+            `READ(a, "eta_drive/wl", CASES_ETA_DRIVE) `READ(b, "eta_drive/wt", CASES_ETA_DRIVE)
+            `READ(c, "eta_drive/left", CASES_ETA_DRIVE) `READ(d, "eta_drive/top", CASES_ETA_DRIVE)
+            `READ(e, "eta_drive/lag", CASES_ETA_DRIVE) `READ(f, "eta_drive/fine", CASES_ETA_DRIVE)
             `READ(expected, "eta_drive/expected", CASES_ETA_DRIVE)
             `CASES("eta_drive", CASES_ETA_DRIVE) begin
                 forget;
@@ -336,10 +326,8 @@ module operations_tb;
                 check(one.scratch, expected[i], 18);
             end
             release one.fine;
-            `READ(a, "eta/accumulator", CASES_ETA)
-            `READ(b, "eta/c", CASES_ETA)
-            `READ(c, "eta/da", CASES_ETA)
-            `READ(d, "eta/drive", CASES_ETA)
+            `READ(a, "eta/accumulator", CASES_ETA) `READ(b, "eta/c", CASES_ETA)
+            `READ(c, "eta/da", CASES_ETA) `READ(d, "eta/drive", CASES_ETA)
             `READ(expected, "eta/expected", CASES_ETA)
             `CASES("eta", CASES_ETA) begin
                 one.eta_stored = a[i];
@@ -351,8 +339,7 @@ module operations_tb;
                 go_on;
                 check(one.eta, expected[i], 31);
             end
-            `READ(a, "cross_l/d", CASES_CROSS_L)
-            `READ(b, "cross_l/eta", CASES_CROSS_L)
+            `READ(a, "cross_l/d", CASES_CROSS_L) `READ(b, "cross_l/eta", CASES_CROSS_L)
             `READ(expected, "cross_l/expected", CASES_CROSS_L)
             `CASES("cross_l", CASES_CROSS_L) begin
                 one.ahead.d = a[i];
@@ -362,8 +349,7 @@ module operations_tb;
                 check(one.f, expected[i], 16);
                 go_on;
             end
-            `READ(a, "cross_w/d", CASES_CROSS_W)
-            `READ(b, "cross_w/e", CASES_CROSS_W)
+            `READ(a, "cross_w/d", CASES_CROSS_W) `READ(b, "cross_w/e", CASES_CROSS_W)
             `READ(expected, "cross_w/expected", CASES_CROSS_W)
             `CASES("cross_w", CASES_CROSS_W) begin
                 one.ahead.d = a[i];
@@ -383,10 +369,8 @@ module operations_tb;
 
     task messages;
         begin
-            `READ(a, "message_sum/k_right", CASES_MESSAGE_SUM)
-            `READ(b, "message_sum/right", CASES_MESSAGE_SUM)
-            `READ(c, "message_sum/k_below", CASES_MESSAGE_SUM)
-            `READ(d, "message_sum/below", CASES_MESSAGE_SUM)
+            `READ(a, "message_sum/k_right", CASES_MESSAGE_SUM) `READ(b, "message_sum/right", CASES_MESSAGE_SUM)
+            `READ(c, "message_sum/k_below", CASES_MESSAGE_SUM) `READ(d, "message_sum/below", CASES_MESSAGE_SUM)
             `READ(expected, "message_sum/expected", CASES_MESSAGE_SUM)
             `CASES("message_sum", CASES_MESSAGE_SUM) begin
                 k_right = a[i];
@@ -397,8 +381,7 @@ module operations_tb;
                 go_on;
                 check(one.m, expected[i], 27);
             end
-            `READ(a, "message/m", CASES_MESSAGE)
-            `READ(b, "message/d", CASES_MESSAGE)
+            `READ(a, "message/m", CASES_MESSAGE) `READ(b, "message/d", CASES_MESSAGE)
             `READ(expected, "message/expected", CASES_MESSAGE)
             `CASES("message", CASES_MESSAGE) begin
                 one.ahead.d = b[i];
@@ -413,12 +396,9 @@ module operations_tb;
 
     task gradients;
         begin
-            `READ(a, "gradient/sum_right", CASES_GRADIENT)
-            `READ(b, "gradient/w_right", CASES_GRADIENT)
-            `READ(c, "gradient/shift_right", CASES_GRADIENT)
-            `READ(d, "gradient/sum_below", CASES_GRADIENT)
-            `READ(e, "gradient/w_below", CASES_GRADIENT)
-            `READ(f, "gradient/shift_below", CASES_GRADIENT)
+            `READ(a, "gradient/sum_right", CASES_GRADIENT) `READ(b, "gradient/w_right", CASES_GRADIENT)
+            `READ(c, "gradient/shift_right", CASES_GRADIENT) `READ(d, "gradient/sum_below", CASES_GRADIENT)
+            `READ(e, "gradient/w_below", CASES_GRADIENT) `READ(f, "gradient/shift_below", CASES_GRADIENT)
             `READ(g, "gradient/fine", CASES_GRADIENT)
             `READ(expected, "gradient/expected", CASES_GRADIENT)
             `CASES("gradient", CASES_GRADIENT) begin
@@ -434,8 +414,7 @@ module operations_tb;
                 check(one.gradient[0], expected[i], 31);
             end
             release one.fine;
-            `READ(a, "rated/gradient", CASES_RATED)
-            `READ(b, "rated/multiplier", CASES_RATED)
+            `READ(a, "rated/gradient", CASES_RATED) `READ(b, "rated/multiplier", CASES_RATED)
             `READ(expected, "rated/expected", CASES_RATED)
             `CASES("rated", CASES_RATED) begin
                 one.gradient[0] = a[i];
@@ -445,8 +424,7 @@ module operations_tb;
                 check(one.sum, expected[i], 31);
                 go_on;
             end
-            `READ(a, "step/value", CASES_STEP)
-            `READ(b, "step/down", CASES_STEP)
+            `READ(a, "step/value", CASES_STEP) `READ(b, "step/down", CASES_STEP)
             `READ(expected, "step/expected", CASES_STEP)
             gain = 3'd0;
             `CASES("step", CASES_STEP) begin
@@ -459,10 +437,8 @@ module operations_tb;
                 check(one.exact_step, expected[i], 30);
                 go_on;
             end
-            `READ(a, "update/master", CASES_UPDATE)
-            `READ(b, "update/step", CASES_UPDATE)
-            `READ(c, "update/lowest", CASES_UPDATE)
-            `READ(d, "update/highest", CASES_UPDATE)
+            `READ(a, "update/master", CASES_UPDATE) `READ(b, "update/step", CASES_UPDATE)
+            `READ(c, "update/lowest", CASES_UPDATE) `READ(d, "update/highest", CASES_UPDATE)
             `READ(expected, "update/expected", CASES_UPDATE)
             `CASES("update", CASES_UPDATE) begin
                 one.l = a[i];
@@ -479,8 +455,7 @@ module operations_tb;
 
     task softmaxes;
         begin
-            `READ(a, "exponential/below", CASES_EXPONENTIAL)
-            `READ(b, "exponential/cool", CASES_EXPONENTIAL)
+            `READ(a, "exponential/below", CASES_EXPONENTIAL) `READ(b, "exponential/cool", CASES_EXPONENTIAL)
             `READ(expected, "exponential/expected", CASES_EXPONENTIAL)
             label = 6'd2;
             `CASES("exponential", CASES_EXPONENTIAL)
@@ -494,8 +469,7 @@ module operations_tb;
                     end_softmax;
                     check(soft.exps[1], expected[i], 25);
                 end
-            `READ(a, "probability/e", CASES_PROBABILITY)
-            `READ(b, "probability/total", CASES_PROBABILITY)
+            `READ(a, "probability/e", CASES_PROBABILITY) `READ(b, "probability/total", CASES_PROBABILITY)
             `READ(c, "probability/cool", CASES_PROBABILITY)
             `READ(expected, "probability/expected", CASES_PROBABILITY)
             `CASES("probability", CASES_PROBABILITY) begin
@@ -507,10 +481,8 @@ module operations_tb;
                 end_softmax;
                 check($signed(delta[29:0]), expected[i], 24);
             end
-            `READ(a, "softmax/z_0", CASES_SOFTMAX)
-            `READ(b, "softmax/z_1", CASES_SOFTMAX)
-            `READ(c, "softmax/z_2", CASES_SOFTMAX)
-            `READ(d, "softmax/label", CASES_SOFTMAX)
+            `READ(a, "softmax/z_0", CASES_SOFTMAX) `READ(b, "softmax/z_1", CASES_SOFTMAX)
+            `READ(c, "softmax/z_2", CASES_SOFTMAX) `READ(d, "softmax/label", CASES_SOFTMAX)
             `READ(e, "softmax/cool", CASES_SOFTMAX)
             `READ(expected, "softmax/expected_0", CASES_SOFTMAX)
             `READ(expected_1, "softmax/expected_1", CASES_SOFTMAX)
