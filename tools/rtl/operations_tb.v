@@ -1,5 +1,5 @@
-// Holds every rounding, saturation and look-up of a cell, and the softmax, against the vectors of level "operations", whose
-// expected values are fxpmath's. Runs in the vectors' directory. Prints PASS, or the first operation and case that differ.
+// Holds every rounding, saturation and look-up of a cell, and the softmax, against the vectors of level "operations",
+// whose expected values are fxpmath's. Runs in their directory. Prints PASS, or the first operation and case that differ.
 //
 // A case comes in at the ports, or is written into the register that the operation reads, in the clock before it does.
 // What a port is too short for is counted and left out: logits of 2^24, which are more than 1023 steps can add up to.
@@ -206,16 +206,14 @@ module operations_tb;
 
     task parameters;
         begin
-            `READ(a, "weight/master", CASES_WEIGHT)
-            `READ(expected, "weight/expected", CASES_WEIGHT)
+            `READ(a, "weight/master", CASES_WEIGHT) `READ(expected, "weight/expected", CASES_WEIGHT)
             `CASES("weight", CASES_WEIGHT) begin
                 derive(2'd1, a[i]);
                 check(one.wl, expected[i], 17);
                 derive(2'd2, a[i]);
                 check(one.wt, expected[i], 17);
             end
-            `READ(a, "bias/master", CASES_BIAS)
-            `READ(expected, "bias/expected", CASES_BIAS)
+            `READ(a, "bias/master", CASES_BIAS) `READ(expected, "bias/expected", CASES_BIAS)
             `CASES("bias", CASES_BIAS) begin
                 derive(2'd3, a[i]);
                 check(one.b, expected[i], 18);
@@ -226,8 +224,7 @@ module operations_tb;
                 derive(2'd0, a[i]);
                 check(one.c, expected[i], 17);
             end
-            `READ(a, "derivative/log_tau", CASES_DERIVATIVE)
-            `READ(expected, "derivative/expected", CASES_DERIVATIVE)
+            `READ(a, "derivative/log_tau", CASES_DERIVATIVE) `READ(expected, "derivative/expected", CASES_DERIVATIVE)
             `CASES("derivative", CASES_DERIVATIVE) begin
                 derive(2'd0, a[i]);
                 check(one.da, expected[i], 17);
@@ -283,8 +280,7 @@ module operations_tb;
                 go_on;
                 check(one.ahead.s, expected[i], 24);
             end
-            `READ(a, "squash/drive", CASES_SQUASH)
-            `READ(expected, "squash/expected", CASES_SQUASH)
+            `READ(a, "squash/drive", CASES_SQUASH) `READ(expected, "squash/expected", CASES_SQUASH)
             one.b = 0;
             gain = 3'd4;
             lag = 3'd0;
@@ -295,8 +291,7 @@ module operations_tb;
                 go_on;
                 check(one.y, expected[i], 16);
             end
-            `READ(a, "slope/y", CASES_SLOPE)
-            `READ(expected, "slope/expected", CASES_SLOPE)
+            `READ(a, "slope/y", CASES_SLOPE) `READ(expected, "slope/expected", CASES_SLOPE)
             `CASES("slope", CASES_SLOPE) begin
                 begin_with(FORWARD);
                 until_phase(3'd7);
