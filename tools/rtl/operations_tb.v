@@ -1,5 +1,5 @@
 // Holds every rounding, saturation and look-up of a cell, and the softmax, against the vectors of level "operations",
-// whose expected values are fxpmath's. Runs in their directory. Prints PASS, or the first operation and case that differ.
+// whose expected values are fxpmath's. Runs in their directory. Prints PASS, or the first operation and case to differ.
 //
 // A case comes in at the ports, or is written into the register that the operation reads, in the clock before it does.
 // What a port is too short for is counted and left out: logits of 2^24, which are more than 1023 steps can add up to.
@@ -19,7 +19,7 @@ module operations_tb;
     reg [31:0] a[0:MOST-1], b[0:MOST-1], c[0:MOST-1], d[0:MOST-1], e[0:MOST-1], f[0:MOST-1], g[0:MOST-1];
     reg [31:0] expected[0:MOST-1], expected_1[0:MOST-1], expected_2[0:MOST-1];
     reg [11*8-1:0] operation;
-    integer i, total = 0, beyond = 0;
+    integer i = 0, total = 0, beyond = 0;
     reg clk = 1'b0;
     always #1 clk = !clk;
 
@@ -169,7 +169,6 @@ module operations_tb;
     endtask
 
     initial begin
-        i = 0;
         @(negedge clk);
         rounding;
         parameters;
