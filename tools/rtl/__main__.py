@@ -25,11 +25,8 @@ from tools.rtl import bench, faults, resources
 def check(vectors: Path, only: str | None, as_json: bool) -> int:
     """Run benches; 1 if one fails."""
     manifest = bench.read(vectors)
-    there = bench.benches(manifest)
-    if only is not None and only not in there:
-        raise cli.UserError(f"these vectors are for {', '.join(there)}; choose one of them as --bench")
     failed = False
-    for name in [only] if only else there:
+    for name in bench.benches(manifest, only):
         said = bench.run(name, vectors, manifest)
         failed |= not said.startswith("PASS")
         print(json.dumps({"bench": name, "pass": said.startswith("PASS"), "said": said}) if as_json else said)

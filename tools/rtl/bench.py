@@ -108,12 +108,15 @@ def read(vectors: Path) -> Manifest:
     return found
 
 
-def benches(manifest: Manifest) -> list[str]:
-    """Those that these vectors are for. Raises UserError if there are none."""
+def benches(manifest: Manifest, only: str | None = None) -> list[str]:
+    """Those that these vectors are for, or one of them. Raises UserError if there are none."""
     levels = {signal["file"].split("/")[0] for signal in manifest["signals"]}
     if levels & {"cell", "unit"}:
         there = levels - ({"network"} if "unit" in levels else set())  # the Verilog has a network of cells only
-        return [name for name, bench in BENCHES.items() if bench.level in there]
+        found = [name for name, bench in BENCHES.items() if bench.level in there]
+        if only is not None and only not in found:
+            raise UserError(f"these vectors are for {', '.join(found)}; choose one of them as --bench")
+        return [only] if only else found
     raise UserError("there is no Verilog of the exact rule; make vectors of --rule snap1, or --graph diagonal")
 
 

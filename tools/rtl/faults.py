@@ -78,8 +78,7 @@ LEARNING = _of(
      "message image "),
     ("m is not saturated", "beyond ? {sum[35], {26{!sum[35]}}} : sum[26:0]", "sum[26:0]", "message image ", "loud"),
     ("m is saturated at an LSB less", "beyond ? {sum[35], {26{!sum[35]}}}",
-     "beyond ? {sum[35], {25{!sum[35]}}, sum[35]}",
-     "message image ", "loud"),
+     "beyond ? {sum[35], {25{!sum[35]}}, sum[35]}", "message image ", "loud"),
     ("cross traces have the c of the other side", "side ? c_below : c_right", "side ? c_right : c_below",
      "cross_right_l image "),
     ("cross traces go on from the last sweep", "if (clear) fresh <= 1'b1;", "if (clear) fresh <= fresh === 1'bx;",
@@ -94,8 +93,7 @@ LEARNING = _of(
     ("both sides come under the smaller exponent", "lost_right > lost_below ?", "lost_right < lost_below ?",
      "exponent image "),
     ("sums are shifted by the other side's exponent", "side ? lost_below : lost_right",
-     "side ? lost_right : lost_below",
-     "gradient_"),
+     "side ? lost_right : lost_below", "gradient_"),
     ("sums are multiplied with the other side's w", "side ? w_below : w_right", "side ? w_right : w_below",
      "gradient_"),
     ("steps go uphill", "master - short_step", "master + short_step", "b_after image 0 cell 0 "),
@@ -125,6 +123,7 @@ NETWORK = [
          "message image 0 "),
         ("operands are not derived after an update", "UPDATE: operation <= DERIVE;",
          "UPDATE: begin operation <= DERIVE; state <= IDLE; end", "y image 1 cell "),
+        ("an image that is classified is learned, too", "task_now == TRAIN ? NEXT : IDLE", "NEXT", "y image 0 cell "),
         ("the largest messages of all images count", ".clear_peak(state == CLEAR && sweep == 2'd0)",
          ".clear_peak(reset)", "exponent image "),
     ),
@@ -186,10 +185,9 @@ def results(vectors: Path | None, only: str | None) -> Iterator[dict[str, Any]]:
     """
     if vectors:
         manifest = bench.read(vectors)
-        there = bench.benches(manifest)
-        for fault in FAULTS:
-            if fault.bench in there and only in (None, fault.bench):
-                yield _result(fault, fault.first.split(" ")[0], vectors, manifest)
+        there = bench.benches(manifest, only)
+        for fault in (fault for fault in FAULTS if fault.bench in there):
+            yield _result(fault, fault.first.split(" ")[0], vectors, manifest)
         return
     with Scratch("vectors") as directory:
         made: dict[str, Manifest] = {}

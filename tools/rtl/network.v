@@ -50,7 +50,7 @@ module network #(
     localparam [15:0] NOBODY = 16'hffff;
     `include "wiring.vh"
     localparam MANTISSA = 16 - $clog2(STEPS + 1);  // bits of a message as a factor
-    localparam [1:0] DERIVE_ONLY = 0, CLASSIFY = 1, TRAIN = 2;
+    localparam [1:0] DERIVE_ONLY = 0, TRAIN = 2;  // 1: CLASSIFY
     localparam [2:0] FORWARD = 0, MESSAGE = 1, LEARN = 2, FINISH = 3, UPDATE = 4, DERIVE = 5;  // learning_cell.v
     // The sequencer
 

@@ -8,7 +8,7 @@ module network_tb;
     parameter IMAGES = 1, SCALE = 4112, GAIN = 0, COOL = 0;
     parameter Y_BITS = 14, TRACE_BITS = 29, CROSS_BITS = 29, MESSAGE_BITS = 22, WEIGHT_BITS = 14, MASTER_BITS = 26;
     parameter UPDATE_BITS = 26, ROUNDING = 1;
-    localparam [1:0] DERIVE_ONLY = 0, TRAIN = 2;
+    localparam [1:0] DERIVE_ONLY = 0, CLASSIFY = 1, TRAIN = 2;
     `include "wiring.vh"
 
     `NATURAL(pixel, 8, IMAGES * STEPS * INPUTS, "network/pixel.mem")
@@ -181,7 +181,11 @@ module network_tb;
                 @(negedge clk);
             end
             pixel_write = 1'b0;
-            clocks = clocks - STEPS * INPUTS;
+            if (image == 0) begin
+                run(CLASSIFY);
+                check("classified", best, prediction[image]);
+                clocks = 0;
+            end else clocks = clocks - STEPS * INPUTS;
             run(TRAIN);
             step = STEPS;
             place = -1;

@@ -1,0 +1,111 @@
+"""Cells and networks in Verilog (tools/rtl) against the engine, under Icarus Verilog, on digits and far beyond."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fixedpoint.network import L_HIGHEST, L_LOWEST, W_HIGHEST
+from host.data import dataset
+from host.runs.config import configure, prepare
+from tools.rtl import bench
+from tools.rtl.wild import loud, wild, written
+from tools.vectors.trial import Trial, first_classes
+
+ICARUS = pytest.mark.skipif(not shutil.which("iverilog"), reason="no iverilog: apt-get install iverilog")
+BENCHES = ["forward_cell_tb", "learning_cell_tb", "network_tb"]
+BITS = {"y": 8, "state": 12, "self": 12, "cross": 11, "message": 9, "weight": 7, "master": 10, "update": 14}
+FEWEST = dict.fromkeys(BITS, 0) | {"master": 5, "weight": 2}
+NARROW = ((-9001, 12345), (-20080, 30060), (-3, 77))  # bounds that are no multiples of the fewest bits
+
+
+def short(bits: dict[str, int], rounding: str) -> str:
+    return "; ".join(f"{signal} bits={n} rounding={rounding}" for signal, n in bits.items())
+
+
+TRIALS: dict[str, Callable[[], Trial]] = {
+    "lattice": lambda: wild(1, rows=3, cols=3, steps=5, images=3, gain=2, cool=1),
+    "forest": lambda: wild(2, "forest", rows=5, cols=2, steps=2, images=3, gain=3),
+    "skip": lambda: wild(3, "skip", rows=6, cols=2, steps=3, images=2, gain=1, cool=2, scale=257),
+    "small world": lambda: wild(4, "small-world", rows=4, cols=3, steps=2, images=2, share=4096, wiring_seed=7, gain=4),
+    "one cell, one step": lambda: wild(5, rows=1, cols=1, steps=1, images=12, gain=4, cool=4),
+    "longest image": lambda: wild(6, rows=1, cols=1, steps=1023, images=1, gain=2),
+    "many classes": lambda: wild(7, rows=1, cols=20, steps=1, images=1, cool=3),
+    "loud": lambda: wild(4, rows=1, cols=12, steps=2, images=2, dark=1.0, start=loud),
+    "floor": lambda: wild(8, rows=3, cols=2, steps=5, images=2, gain=2, disturb=short(BITS, "floor")),
+    "nearest": lambda: wild(9, "forest", rows=4, steps=5, images=2, gain=1, disturb=short(BITS, "nearest")),
+    "zero": lambda: wild(10, rows=3, cols=2, steps=5, images=2, gain=3, cool=1, disturb=short(BITS, "zero")),
+    "fewest bits": lambda: wild(15, images=3, steps=3, disturb=short(FEWEST, "nearest"), bounds=NARROW),
+    "bias of 8.0": lambda: wild(15, rows=1, cols=12, steps=1, images=1, disturb="weight bits=0"),
+}
+
+
+def said(trial: Trial, out: Path, which: list[str] = BENCHES) -> list[str]:
+    manifest = written(trial, out)
+    assert bench.benches(manifest) == BENCHES
+    return [bench.run(name, out, manifest) for name in which]
+
+
+def digits(rows: int, cols: int, images: int) -> Trial:
+    """The critical preset's lattice at its start, and the first so many digits."""
+    data = first_classes(dataset.load(None), cols)
+    config = configure(data, "critical", 1, 1, rows, cols, graph="lattice")
+    ready = prepare(data, config)
+    return Trial(config, ready.train_images[:images], ready.train_labels[:images])
+
+
+@ICARUS
+@pytest.mark.parametrize("name", TRIALS)
+def test_the_verilog_is_the_engine_wherever_its_parameters_are(name: str, tmp_path: Path) -> None:
+    trial = TRIALS[name]()
+    images, cells, steps = trial.seen["y"].shape
+    forward, learning, network = said(trial, tmp_path / "vectors")
+    count = f"{images * cells * steps} cell-steps"
+    assert forward == f"PASS forward_cell_tb: {count}, 8 clocks for each"
+    assert learning.startswith(f"PASS learning_cell_tb: {count}, {images * cells} updates, ")
+    digest = f"{int(trial.seen['digest'][-1]):08x}"
+    assert network.startswith(f"PASS network_tb: {images} images, {cells} cells, digest {digest}, ")
+
+
+def test_the_trials_reach_what_they_are_for() -> None:
+    """Both ends of parameters, saturated messages, all units of traces, rates to the left, equal classes, 8.0."""
+    made = {name: make() for name, make in TRIALS.items()}
+    seen: dict[str, Any] = {name: trial.seen for name, trial in made.items()}
+    after = np.concatenate(
+        [seen[name]["l_after"].ravel() for name in ("lattice", "skip", "loud", "one cell, one step")]
+    )
+    assert after.min() == L_LOWEST and after.max() == L_HIGHEST
+    for group in ("wl", "wt"):
+        masters = np.concatenate([trial.chip[group].ravel() for trial in made.values()])
+        assert masters.min() == -W_HIGHEST and masters.max() == W_HIGHEST
+    assert {fine for trial in made.values() for fine in trial.chip["fine"].ravel().tolist()} == {*range(5)}
+    assert np.abs(seen["loud"]["message"]).max() > (1 << 28) - (1 << 14)
+    assert seen["loud"]["exponent"].max() > 14 - 9  # so that the shift of 14 of a rate is one to the left
+    logits = seen["loud"]["logit"][0]
+    assert (logits == logits[0]).all() and (seen["loud"]["prediction"][0], len(logits)) == (0, 12)
+    assert {*made["bias of 8.0"].chip["b_operand"].ravel().tolist()} & {8 << 14}
+    low, high = (side << 14 for side in NARROW[1])
+    assert {low, high} <= {*made["fewest bits"].chip["wl_after"].ravel().tolist()}
+
+
+@ICARUS
+def test_a_cell_forward_is_the_engine_for_thirty_thousand_steps(tmp_path: Path) -> None:
+    found = said(digits(28, 10, 4), tmp_path / "vectors", ["forward_cell_tb"])
+    assert found == ["PASS forward_cell_tb: 31360 cell-steps, 8 clocks for each"]
+
+
+@ICARUS
+@pytest.mark.parametrize("images", [2, pytest.param(50, marks=pytest.mark.slow)])
+def test_a_network_learns_digits_as_the_engine_does(images: int, tmp_path: Path) -> None:
+    """50 images: 12,600 steps of a cell, 450 updates."""
+    trial = digits(3, 3, images)
+    learning, network = said(trial, tmp_path / "vectors", BENCHES[1:])
+    assert learning.startswith(f"PASS learning_cell_tb: {images * 9 * 28} cell-steps, {images * 9} updates, ")
+    learned = trial.network()
+    for number, (image, label) in enumerate(zip(trial.images, trial.labels.tolist(), strict=True)):
+        learned.set_rates(trial.config.rates(number))
+        learned.train(image.tobytes(), label)
+    assert f" digest {learned.digest():08x}, " in network and network.startswith(f"PASS network_tb: {images} images, ")
