@@ -129,7 +129,7 @@ NETWORK = [
     ),
     *_of(
         "network_tb", "softmax.v",
-        ("the last of equal classes is predicted", "logit > top", "logit >= top", "prediction image 0 ", "loud"),
+        ("the last of equal classes is predicted", "logit > top", "logit >= top", "classified image 0 ", "loud"),
         ("the label's own share counts", "if (j != label) others", "if (j != 6'd0) others", "delta image "),
         ("delta is not cooled", "k + {1'b0, cool} - 5'd7", "k - 5'd7", "delta image 0 "),
         ("exponentials are not interpolated", "exps[j] <= beyond ? 24'd0 : interpolated[23:0];",
