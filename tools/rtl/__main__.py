@@ -10,7 +10,7 @@
 
 check ends with PASS, or with the first signal, image, cell and step that differ. Vectors made with --disturb, a study's
 word lengths, set the Verilog's parameters to the same. Exit code 1: something differs, or a fault was not found.
-faults makes vectors that show each of them; those in DIR may not: few digits go beyond what a signal is saturated at.
+faults makes vectors that show each of them; those in DIR may not: no digit drives messages into saturation.
 resources prints a table in Markdown: cells of Lattice's ECP5 as yosys maps the Verilog (not placed nor routed), clocks
 as the benches count them. It makes its own vectors, and takes some four minutes, most of them for the network.
 Icarus is Debian's iverilog; yosys comes with pip install 'shoreline[rtl]'. tools/rtl/README.md explains the circuit.

@@ -181,13 +181,13 @@ def _result(fault: Fault, first: str, vectors: Path, manifest: Manifest) -> dict
 def results(vectors: Path | None, only: str | None) -> Iterator[dict[str, Any]]:
     """What comes of each fault that these vectors are for (None: those of the trials); only: of this bench.
 
-    Of vectors of somebody's own the signal must be right, the place cannot be known. Raises UserError.
+    What differs first on vectors of one's own cannot be known: whatever the bench names will do. Raises UserError.
     """
     if vectors:
         manifest = bench.read(vectors)
         there = bench.benches(manifest, only)
         for fault in (fault for fault in FAULTS if fault.bench in there):
-            yield _result(fault, fault.first.split(" ")[0], vectors, manifest)
+            yield _result(fault, "", vectors, manifest)
         return
     with Scratch("vectors") as directory:
         made: dict[str, Manifest] = {}

@@ -16,7 +16,8 @@ from host.base.scratch import Scratch
 from host.chip.words import Words
 from tools.rtl import bench
 
-# Words of all signals at once with which, after an epoch of MNIST, no loss was to be seen: README.md
+# Short words of all signals at once, chosen by validation; an epoch of MNIST loses .016 ± .037 with them (small world),
+# and .003 ± .005 (diagonal): README.md
 CELLS = (
     "y bits=8; state bits=9; self bits=9; cross bits=7; message bits=11; weight bits=8; master bits=17; update bits=17"
 )
