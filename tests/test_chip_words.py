@@ -5,7 +5,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from disturbed_bench import KINDS, WIRINGS, Walk, noise_images, small
+from disturbed_bench import KINDS, WIRINGS, noise_images, small
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +22,7 @@ from host.data import dataset
 from host.engine import distort
 from host.engine.learners import disturbed
 from host.engine.sites import SITES
+from host.engine.walk import Walk
 from host.runs.config import configure, prepare
 
 ROWS, COLS, STEPS = 4, 3, 6
