@@ -5,7 +5,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from disturbed_bench import KINDS, WIRINGS, Walk, noise_images, small
+from disturbed_bench import KINDS, WIRINGS, noise_images, small
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +22,7 @@ from host.data import dataset
 from host.engine import distort
 from host.engine.learners import disturbed
 from host.engine.sites import SITES
+from host.engine.walk import Walk
 from host.runs.config import configure, prepare
 
 ROWS, COLS, STEPS = 4, 3, 6
@@ -74,7 +75,7 @@ def texts(kind: str) -> st.SearchStrategy[str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**31 - 1), gain=st.integers(0, MAX_GAIN), cool=st.integers(0, MAX_COOL), data=st.data())
 def test_any_word_lengths_and_roundings_give_the_disturbed_engines_bits(kind, seed, gain, cool, data):
     together, walk = both(kind, seed, data.draw(texts(kind)), gain=gain, cool=cool)
