@@ -183,6 +183,7 @@ module network_tb;
             pixel_write = 1'b0;
             if (image == 0) begin
                 run(CLASSIFY);
+                place = -1;
                 check("classified", best, prediction[image]);
                 clocks = 0;
             end else clocks = clocks - STEPS * INPUTS;
