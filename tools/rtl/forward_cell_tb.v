@@ -62,6 +62,12 @@ module forward_cell_tb;
         end
     endtask
 
+    integer waiting = 0;  // for what never ends
+    always @(posedge clk) begin
+        waiting = busy === 1'b0 ? 0 : waiting + 1;
+        if (waiting > 100) check("busy", 1, 0);
+    end
+
     initial begin
         clocks = 0;
         i = 0;

@@ -140,6 +140,12 @@ module learning_cell_tb;
         end
     endtask
 
+    integer waiting = 0;  // for what never ends
+    always @(posedge clk) begin
+        waiting = busy === 1'b0 ? 0 : waiting + 1;
+        if (waiting > 10000) check("busy", 1, 0);
+    end
+
     task run(input [2:0] what);
         begin
             operation = what;
