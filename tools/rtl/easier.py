@@ -1,7 +1,7 @@
 """What learning loses by arithmetic that is easier to build: formats that no longer depend on data. Trains, compares.
 
   python -m tools.rtl.easier --data DIR                       small world, seeds 1 to 8, an epoch: two minutes
-  python -m tools.rtl.easier --data DIR --graph lattice --epochs 10
+  python -m tools.rtl.easier --data DIR --graph lattice --epochs 10 --variant "exponent=12 fine=2"    only one of them
 
 Each variant is the kernels' own text with a few lines changed, trained as host.simulate would:
 
@@ -104,6 +104,7 @@ def main() -> int:
     parser.option("--graph", default="small-world", choices=["lattice", "forest", "small-world", "skip"], help="which")
     parser.option("--epochs", default=1, lowest=1, help="passes over the training images (default: 1)")
     parser.option("--seeds", default="1-8", help="such as 1-8 or 1,3 (default: 1-8)")
+    parser.option("--variant", choices=list(VARIANTS), metavar="NAME", help="only this one, and the engine itself")
     parser.option("--json", action="store_true", help="print each result as a JSON object on a line")
     args = parser.parse_args()
     data = dataset.load(args.data)
@@ -111,6 +112,8 @@ def main() -> int:
     engine: list[float] = []
     widest = max(abs(bound) for bound in configs[0].bounds[1])  # Q12
     for name, changes in VARIANTS.items():
+        if args.variant and name not in ("engine", args.variant):
+            continue
         if "fine = 2" in changes.values() and 2 * widest << 2 > ETA_ROOM:
             continue
         found = accuracies(configs, data, changes)
