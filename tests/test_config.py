@@ -73,8 +73,14 @@ def test_known_rates(rate, expected):
 
 @pytest.mark.parametrize("rate", [Fraction(-1), Fraction(-1, 10**6), LARGEST + Fraction(1, 2**LOWEST), Fraction(10**9)])
 def test_rate_out_of_range_is_refused(rate):
-    with pytest.raises(UserError, match="choose a smaller one"):
+    with pytest.raises(UserError, match=f"not in 0 to 1.99994; choose a {'smaller' if rate > 0 else 'larger'} one"):
         multiplier_shift(rate)
+
+
+def test_rate_out_of_range_says_whose_it_is():
+    config = replace(configured("article"), rate="0.5", rate_l="4")
+    with pytest.raises(UserError, match=r"rate 2 of l \(4 times the weights'\) is not in 0 to 1\.99994"):
+        config.rates(0)
 
 
 schedules = st.builds(

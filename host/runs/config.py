@@ -28,10 +28,10 @@ MAX_SEED = 2**31 - 1
 WIDEST = ((q12(-4), q12(6)), (q12(-8), q12(8)), (q12(-8), q12(8)))
 
 
-def multiplier_shift(rate: Fraction) -> tuple[int, int]:
+def multiplier_shift(rate: Fraction, of: str = "") -> tuple[int, int]:
     """The learning rate as (multiplier, shift), rate = multiplier * 2**-shift, to 15 significant bits.
 
-    Raises UserError for a rate that is negative or too large.
+    of: what it is the rate of. Raises UserError for a rate that is negative or too large.
     """
     lowest, highest = RATE_SHIFTS
     shift = highest
@@ -39,7 +39,10 @@ def multiplier_shift(rate: Fraction) -> tuple[int, int]:
         shift -= 1
     multiplier = round(rate * 2**shift)
     if not 0 <= multiplier <= 32767:
-        raise UserError(f"learning rate {float(rate):g} is outside 0..{32767 / 2**lowest:.2f}; choose a smaller one")
+        way = "smaller" if rate > 0 else "larger"
+        raise UserError(
+            f"learning rate {float(rate):g}{of and f' of {of}'} is not in 0 to {32767 / 2**lowest:.5f}; choose a {way} one"
+        )
     return multiplier, shift
 
 
@@ -111,8 +114,11 @@ class Config:
         now = Fraction(self.rate)
         if self.decay:
             now *= Fraction(self.total - step // SEGMENT * SEGMENT, self.total)
-        ratios = (Fraction(self.rate_l), Fraction(1), Fraction(self.rate_b), Fraction(self.rate_v))
-        return tuple(multiplier_shift(now * ratio) for ratio in ratios)
+        ratios = {"l": self.rate_l, "the weights": "1", "b": self.rate_b, "V": self.rate_v}
+        return tuple(
+            multiplier_shift(now * Fraction(ratio), group if ratio == "1" else f"{group} ({ratio} times the weights')")
+            for group, ratio in ratios.items()
+        )
 
     def float_rates(self, step: int) -> tuple[float, float, float, float]:
         """The same rates as numbers."""
