@@ -24,6 +24,7 @@ from host.runs.checkpoint import Checkpoint, digest
 from host.runs.config import Config, configure, prepare
 from tools.vectors import __main__ as command
 from tools.vectors import all_operations, writing
+from tools.vectors.chip import agree
 from tools.vectors.writing import MANIFEST
 
 DATA = noise(train=40)
@@ -167,6 +168,12 @@ def test_a_changed_kernel_is_found_and_would_change_the_digest(made: Made, monke
 def test_a_changed_kernel_of_units_is_found(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     changed(monkeypatch, "d = (half + x) >> narrow", "d = x >> narrow")
     refused(lambda: made("--graph", "diagonal"), "the engine and host.chip part")
+
+
+def test_the_first_image_that_parts_is_named_even_by_a_signal_that_comes_later() -> None:
+    engine = {"label": np.array([0, 0]), "y": np.array([[1], [2]]), "b_after": np.array([[1], [2]])}
+    chip = {"y": np.array([[1], [3]]), "b_after": np.array([[5], [2]])}
+    refused(lambda: agree(engine, chip), "b_after[0, 0] (image first) is 1 and 5")
 
 
 def test_the_engines_text_is_part_of_the_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,12 +85,14 @@ def agree(engine: dict[str, np.ndarray], chip: dict[str, np.ndarray]) -> None:
     """Raise UserError, with the first place, if they part in what both have."""
     for name, place in _apart(engine, chip):
         raise UserError(
-            f"the engine and host.chip part: {name}{list(map(int, place))} is {engine[name][place]} and"
-            f" {chip[name][place]}; one of the two was changed, and the other is to follow"
+            f"the engine and host.chip part: {name}{list(map(int, place))} (image first) is {engine[name][place]}"
+            f" and {chip[name][place]}; one of the two was changed, and the other is to follow"
         )
 
 
 def _apart(engine: dict[str, np.ndarray], chip: dict[str, np.ndarray]) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    for name in (name for name in engine if name in chip):
-        for place in np.argwhere(engine[name] != chip[name]):
-            yield name, tuple(place)
+    """Image by image, as all that follows parts, too."""
+    for image in range(len(engine["label"])):
+        for name in (name for name in engine if name in chip):
+            for place in np.argwhere(engine[name][image] != chip[name][image]):
+                yield name, (image, *place)

@@ -68,20 +68,22 @@ def _units(walk: Walk, network: Diagonal, pixels: bytes, label: int) -> Seen:
         if call[0] != "absorb":
             prediction = walk.make((call,), pixels, label)
             continue
-        sums = np.zeros(units, np.int64)
+        before = np.zeros(units, np.int64)
         for t in range(steps):
             walk.make((call,), pixels, label, t, t + 1)
             records = np.array(walk.arrays["u"]).reshape(units, UNIT)
             now = np.array(walk.arrays["s"][of_y : of_y + units])
-            for name, values in (("s", records[:, S]), ("y", now - sums), ("factor", records[:, D])):
+            for name, values in (("s", records[:, S]), ("y", now - before), ("factor", records[:, D])):
                 by_step[name].append(values)
-            sums = now
+            before = now
     walk.make(passes.learn, pixels, label)
-    z = np.array(walk.arrays["z"])
+    z, sums, n = np.array(walk.arrays["z"]), np.array(walk.arrays["s"]), units * network.rows
     return {
-        "prediction": prediction, "input": inputs, "logit": z[:cols], "delta": z[cols : 2 * cols],
-        "message": z[2 * cols :], "sum": np.array(walk.arrays["s"]), "after": np.array(walk.arrays["w"]),
-        **{name: np.array(values).T for name, values in by_step.items()},
+        "input": inputs, **{name: np.array(values).T for name, values in by_step.items()},
+        "prediction": prediction, "logit": z[:cols], "delta": z[cols : 2 * cols], "message": z[2 * cols :],
+        "w_sum": sums[:n].reshape(units, network.rows),
+        **dict(zip(("l_sum", "b_sum", "v_sum"), sums[n:].reshape(3, units), strict=True)),
+        "after": np.array(walk.arrays["w"]),
     }  # fmt: skip
 
 

@@ -15,7 +15,7 @@ BOUNDED = "clipped to lowest..highest of its group"
 Y = Signal("output", 1, 14, rounding=TIES_UP, saturation="its argument is taken as 8 - 2^-14 at the most")
 PIXEL = {
     "pixel": count("pixel of the image", 8),
-    "input": Signal("pixel * scale / 64, in units of 2^gain", 1, 14, rounding="floor"),
+    "input": Signal("pixel * scale / 2^20, in units of 2^gain", 1, 14, rounding="floor"),
 }
 IMAGE = {
     "label": count("right class", 6),
@@ -25,7 +25,7 @@ IMAGE = {
 }
 CLASS = {
     "logit": Signal("sum of outputs over time", 14, 14),
-    "delta": Signal("softmax - onehot: what this readout says at every step", 7, 22, rounding=TIES_UP),
+    "delta": Signal("(softmax(logits / 2^cool) - onehot) / 2^cool: what this readout says at every step", 7, 22, rounding=TIES_UP),
 }
 AFTER = {f"{group}_after": Signal(f"{group} after the update", 3, 26, saturation=BOUNDED) for group in GROUPS}
 START = {group: Signal(f"{group} before the first image", 3, 26) for group in GROUPS}
@@ -83,11 +83,16 @@ def _of_units(network: Diagonal, seen: dict[str, np.ndarray]) -> Iterator[Table]
         "y": Y,
         "factor": Signal("d = 1 - y^2 as a factor of sums", 1, 14 - narrow, rounding=TIES_UP),
     }
-    message = Signal("M, the sum over classes of V delta", 7, 22, rounding=TIES_UP, saturation="at 64.0")
-    about = f"sums over time: of d e of W (Q{28 - narrow}), of d eta (Q{23 - narrow}), of d, of y (Q14)"
+    units = {
+        "message": Signal("M, the sum over classes of V delta", 7, 22, rounding=TIES_UP, saturation="at 64.0"),
+        "l_sum": Signal("sum over time of d eta", 7 + narrow, 23 - narrow),
+        "b_sum": Signal("sum over time of d", 11, 14),
+        "v_sum": Signal("sum over time of y", 11, 14),
+    }
+    weights = {"w_sum": Signal("sum over time of d e of input i", 2 + narrow, 28 - narrow)}
     yield table(LEVEL, "network_step", ("image", "unit", "step"), steps, seen)
-    yield table(LEVEL, "network_unit", ("image", "unit"), {"message": message}, seen)
-    yield table(LEVEL, "network_sum", ("image", "place"), {"sum": Signal(about, 30, 0)}, seen)
+    yield table(LEVEL, "network_unit", ("image", "unit"), units, seen)
+    yield table(LEVEL, "network_weight", ("image", "unit", "input"), weights, seen)
     after = {"after": Signal("parameter after the update: W, l, b, V", 3, 26, saturation=BOUNDED)}
     yield table(LEVEL, "network_parameter", ("image", "parameter"), after, seen)
     start = {"start": Signal("parameter before the first image", 3, 26), "group": count("0 l, 1 W, 2 V, 3 b", 2)}

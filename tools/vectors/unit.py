@@ -11,7 +11,7 @@ from host.chip.units import UnitsTogether
 from host.chip.words import Words
 from tools.vectors.chip import agree
 from tools.vectors.engine import Seen
-from tools.vectors.network import BOUNDED, Y, rule_signals
+from tools.vectors.network import BOUNDED, PIXEL, Y, rule_signals
 from tools.vectors.signals import TIES_UP, Signal, Table, table
 from tools.vectors.trial import Trial
 
@@ -19,7 +19,6 @@ LEVEL = "unit"
 WATCHED = 4  # images of which the memories are there after every step: 43,904 words each with 28 units
 RULE = ("l", "w", "b")
 LEAKY = "half an LSB of what is read of it, its upper 16 bits, included"
-X = Signal("input i, pixel * scale / 64, in units of 2^gain", 1, 14, rounding="floor")
 WEIGHT_STEP = ("e", "sum_w")
 INDEX = {
     "unit_step": ("image", "unit", "step"),
@@ -87,14 +86,14 @@ def _step(chip: UnitsTogether, pixels: bytes, label: int) -> Seen:
     chip.train(pixels, label, observe)
     step = dict(zip(_signals(0)["unit_step"], np.array(steps).transpose(2, 1, 0), strict=True))
     memory = dict(zip(WEIGHT_STEP, np.array(memories).transpose(2, 1, 0, 3), strict=True))
-    last = [step[name][:, -1] for name in ("sum_l", "sum_b", "sum_v")]
     units = chip.units
     return {
         **before, **step, **memory, **_masters(chip, "_after"),
         "c": [u.c for u in units], "ratio": [u.ratio for u in units], "b_operand": [u.b for u in units],
         "w_operand": [u.w for u in units], "w_sum": sums, "message": chip.messages,
         "message_whole": [scalar_product(list(zip(chip.delta, u.v, strict=True))) for u in units],
-        "sum": np.concatenate([np.ravel(sums), *last]), "after": [*chip.w], "logit": chip.logits, "delta": chip.delta,
+        **{f"{of}_sum": step[f"sum_{of}"][:, -1] for of in ("l", "b", "v")},
+        "after": [*chip.w], "logit": chip.logits, "delta": chip.delta,
     }  # fmt: skip
 
 
@@ -112,7 +111,7 @@ def unit_level(trial: Trial) -> list[Table]:
     seen = {name: np.array([one[name] for one in found if name in one], np.int64) for name in found[0]}
     agree(trial.seen, seen)
     return [
-        table(LEVEL, "unit_input", ("image", "step", "input"), {"x": X}, {"x": trial.seen["input"]}),
+        table(LEVEL, "unit_input", ("image", "step", "input"), {"x": PIXEL["input"]}, {"x": trial.seen["input"]}),
         table(LEVEL, "unit_rule", ("image",), rule_signals(RULE), trial.seen),
         *(table(LEVEL, name, INDEX[name], signals, seen) for name, signals in _signals(network.narrow).items()),
     ]
