@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -25,6 +25,7 @@ from host.runs.config import Config, configure, prepare
 from tools.vectors import __main__ as command
 from tools.vectors import all_operations, writing
 from tools.vectors.chip import agree
+from tools.vectors.signals import Table
 from tools.vectors.writing import MANIFEST
 
 DATA = noise(train=40)
@@ -276,17 +277,17 @@ def test_a_directory_that_holds_something_else_is_refused(text: str, made: Made,
 def test_an_interrupted_command_leaves_nothing_half_written(
     made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = Path.write_bytes
+    written = writing.mem
 
-    def interrupted(path: Path, content: bytes) -> int:
-        if path.name == "label.mem":
+    def interrupted(of: Table, name: str, file: BinaryIO) -> None:
+        if name == "label":
             raise KeyboardInterrupt
-        return written(path, content)
+        written(of, name, file)
 
     out = made()
-    monkeypatch.setattr(Path, "write_bytes", interrupted)
+    monkeypatch.setattr(writing, "mem", interrupted)
     with pytest.raises(KeyboardInterrupt):
         made()
     assert not out.exists()
-    monkeypatch.setattr(Path, "write_bytes", written)
+    monkeypatch.setattr(writing, "mem", written)
     assert (made() / MANIFEST).exists()

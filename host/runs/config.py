@@ -39,9 +39,9 @@ def multiplier_shift(rate: Fraction, of: str = "") -> tuple[int, int]:
         shift -= 1
     multiplier = round(rate * 2**shift)
     if not 0 <= multiplier <= 32767:
-        way = "smaller" if rate > 0 else "larger"
+        way, whose = "smaller" if rate > 0 else "larger", of and f" of {of}"
         raise UserError(
-            f"learning rate {float(rate):g}{of and f' of {of}'} is not in 0 to {32767 / 2**lowest:.5f}; choose a {way} one"
+            f"learning rate {float(rate):g}{whose} is not in 0 to {32767 / 2**lowest:.5f}; choose a {way} one"
         )
     return multiplier, shift
 

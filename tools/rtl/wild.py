@@ -6,6 +6,7 @@ Same arguments, same trial: the vectors made of one are the same every time.
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,5 +89,5 @@ def written(trial: Trial, out: Path) -> Manifest:
     own = [unit_level] if trial.diagonal else [cell_level, network_level]
     made = writing.made([table for level in (tables_level, *own) for table in level(trial)])
     if not trial.diagonal:
-        made.files[FILE] = wiring_vh(trial.network()).encode()
+        made.files[FILE] = partial(writing.text, wiring_vh(trial.network()))
     return writing.write(out, made, {"command": writing.COMMAND, "configuration": trial.config.as_dict()})

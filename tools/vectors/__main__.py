@@ -25,6 +25,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -97,19 +98,21 @@ def main() -> int:
     writing.former(args.out)  # before the work, not after it
     trial = chosen(args)
     wanted = levels(trial)
-    with heartbeat(lambda: "computing the signals"):
+    doing = "computing the signals"
+    with heartbeat(lambda: doing):
         if not trial.diagonal:  # whose units compare for themselves
             agree(trial.seen, trial.chip)
         made = writing.made([table for level in wanted for table in level(trial)])
         if not trial.diagonal:
-            made.files[FILE] = wiring_vh(trial.network()).encode()
-    about = {
-        "command": command(args, parser),
-        "version": version("shoreline"),
-        "engine": engine(),
-        "configuration": trial.config.as_dict(),
-    }
-    manifest = writing.write(args.out, made, about)
+            made.files[FILE] = partial(writing.text, wiring_vh(trial.network()))
+        about = {
+            "command": command(args, parser),
+            "version": version("shoreline"),
+            "engine": engine(),
+            "configuration": trial.config.as_dict(),
+        }
+        doing = f"writing {len(made.files)} files"
+        manifest = writing.write(args.out, made, about)
     digest = f"{int(trial.seen['digest'][-1]):08x}"
     result = {"out": str(args.out), "files": len(made.files), "signals": len(made.signals),
               "values": sum(signal["count"] for signal in made.signals), "images": args.images,

@@ -25,7 +25,9 @@ IMAGE = {
 }
 CLASS = {
     "logit": Signal("sum of outputs over time", 14, 14),
-    "delta": Signal("(softmax(logits / 2^cool) - onehot) / 2^cool: what this readout says at every step", 7, 22, rounding=TIES_UP),
+    "delta": Signal(
+        "(softmax(logits / 2^cool) - onehot) / 2^cool: what this readout says at every step", 7, 22, rounding=TIES_UP
+    ),
 }
 AFTER = {f"{group}_after": Signal(f"{group} after the update", 3, 26, saturation=BOUNDED) for group in GROUPS}
 START = {group: Signal(f"{group} before the first image", 3, 26) for group in GROUPS}

@@ -5,10 +5,11 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -39,27 +40,29 @@ def form(signal: Signal) -> str:
     return f"{'s' if signal.sign else 'u'}{signal.integer}.{signal.fraction}{plus}"
 
 
-def mem(of: Table, name: str) -> bytes:
+def mem(of: Table, name: str, file: BinaryIO) -> None:
     """Two's complement in hex, a word a line."""
     signal = of.signals[name]
     mask, digits = (1 << signal.width) - 1, -(-signal.width // 4)
     sizes = ", ".join(f"{part} {size}" for part, size in zip(of.index, of.shape, strict=True))
     head = f"// {of.name}: {name}, {signal.width} bits {form(signal)}; index {sizes}, the last fastest\n"
-    return (head + "".join(f"{value & mask:0{digits}x}\n" for value in of.values[name].ravel().tolist())).encode()
+    file.write((head + "".join(f"{value & mask:0{digits}x}\n" for value in of.values[name].ravel().tolist())).encode())
 
 
-def sheet(of: Table) -> bytes:
+def sheet(of: Table, file: BinaryIO) -> None:
     """CSV: index and signals in columns, decimals."""
-    columns = [np.broadcast_to(part, of.shape) for part in np.indices(of.shape, sparse=True)]
-    columns += [of.values[name] for name in of.signals]
-    lines = zip(*(map(str, column.ravel().tolist()) for column in columns), strict=True)
-    return "\n".join([",".join((*of.index, *of.signals)), *map(",".join, lines), ""]).encode()
+    file.write((",".join((*of.index, *of.signals)) + "\n").encode())
+    below = np.indices(of.shape[1:], sparse=True)
+    for first in range(of.shape[0]):  # not all at once: as text it is ten times as long
+        columns = [np.full(of.shape[1:], first), *(np.broadcast_to(part, of.shape[1:]) for part in below)]
+        columns += [of.values[name][first] for name in of.signals]
+        lines = zip(*(map(str, np.ravel(column).tolist()) for column in columns), strict=True)
+        file.write("\n".join([*map(",".join, lines), ""]).encode())
 
 
-def archive(tables: Iterable[Table]) -> bytes:
+def archive(tables: Sequence[Table], target: BinaryIO) -> None:
     """An .npz of all signals, int32, or int64 where that is too short. Stored: zlib is not the same everywhere."""
-    whole = io.BytesIO()
-    with zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as file:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as file:
         for of in tables:
             for name, signal in of.signals.items():
                 member = zipfile.ZipInfo(f"{key(of, name)}.npy", SINCE)
@@ -68,43 +71,36 @@ def archive(tables: Iterable[Table]) -> bytes:
                 one = io.BytesIO()
                 npy.write_array(one, of.values[name].astype(kind), (1, 0), allow_pickle=False)
                 file.writestr(member, one.getvalue())
-    return whole.getvalue()
 
 
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def text(content: str, file: BinaryIO) -> None:
+    file.write(content.encode())
 
 
 @dataclass(frozen=True)
 class Made:
-    """What is to be written: files by their path in the directory, and what the manifest says of the signals."""
+    """What is to be written: what fills each file, by its path, and what the manifest says of the signals.
 
-    files: dict[str, bytes]
+    Files are not there before they are written: all of them together are too much for a memory.
+    """
+
+    files: dict[str, Callable[[BinaryIO], None]]
     signals: list[dict[str, Any]]
-
-    @property
-    def sums(self) -> dict[str, str]:
-        return {name: sha256(data) for name, data in sorted(self.files.items())}
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over the files' names and sums."""
-        return sha256("".join(f"{name} {digest}\n" for name, digest in self.sums.items()).encode())
 
 
 def made(tables: Sequence[Table]) -> Made:
     """Raises UserError for a value that does not fit."""
-    files: dict[str, bytes] = {}
+    files: dict[str, Callable[[BinaryIO], None]] = {}
     signals = []
     for of in tables:
         of.check()
         csv, npz = f"{of.level}/{of.name}.csv", f"{of.level}/{of.level}.npz"
-        files[csv] = sheet(of)
+        files[csv] = partial(sheet, of)
         for name, signal in of.signals.items():
             file = f"{place(of)}/{name}.mem"
             if file in files:
                 raise ValueError(f"{file} is there twice")
-            files[file] = mem(of, name)
+            files[file] = partial(mem, of, name)
             signals.append(
                 {
                     "name": name, "table": of.name, "index": list(of.index), "shape": list(of.shape), "file": file,
@@ -112,12 +108,17 @@ def made(tables: Sequence[Table]) -> Made:
                     "integer_bits": signal.integer, "fraction_bits": signal.fraction,
                     **({"fraction_plus": signal.plus} if signal.plus else {}), "width": signal.width,
                     "rounding": signal.rounding, "saturation": signal.saturation,
-                    "count": of.values[name].size, "sha256": sha256(files[file]), "about": signal.about,
+                    "count": of.values[name].size, "about": signal.about,
                 }
             )  # fmt: skip
     for level in dict.fromkeys(of.level for of in tables):
-        files[f"{level}/{level}.npz"] = archive(of for of in tables if of.level == level)
+        files[f"{level}/{level}.npz"] = partial(archive, [of for of in tables if of.level == level])
     return Made(files, signals)
+
+
+def digest(sums: dict[str, str]) -> str:
+    """SHA-256 over the names of files and their sums."""
+    return hashlib.sha256("".join(f"{name} {found}\n" for name, found in sums.items()).encode()).hexdigest()
 
 
 def former(out: Path) -> list[str]:
@@ -155,18 +156,22 @@ def write(out: Path, what: Made, about: dict[str, Any]) -> dict[str, Any]:
 
     Whatever interrupts it leaves none of our files there: half of them are of no use, and no manifest would say so.
     """
-    manifest = about | {"digest": what.digest, "signals": what.signals, "files": what.sums}
-    text = json.dumps(manifest, indent=1) + "\n"
+    sums: dict[str, str] = {}
     old = check(out, what.files)
     try:
         with _nothing_if_broken_off(out, (*old, *what.files)):
             out.mkdir(parents=True, exist_ok=True)
             (out / MANIFEST).unlink(missing_ok=True)
             _remove(out, [name for name in old if name not in what.files])
-            for name, data in what.files.items():
+            for name, fill in sorted(what.files.items()):
                 (out / name).parent.mkdir(parents=True, exist_ok=True)
-                (out / name).write_bytes(data)
-            write_atomically(out / MANIFEST, lambda file: file.write(text.encode()))
+                with (out / name).open("w+b") as file:
+                    fill(file)
+                    file.seek(0)
+                    sums[name] = hashlib.file_digest(file, "sha256").hexdigest()
+            signals = [signal | {"sha256": sums[signal["file"]]} for signal in what.signals]
+            manifest = about | {"digest": digest(sums), "signals": signals, "files": sums}
+            write_atomically(out / MANIFEST, lambda file: text(json.dumps(manifest, indent=1) + "\n", file))
     except OSError as error:
         raise UserError(f"cannot write {out} ({error.strerror}); make room there, or give another --out") from error
     return manifest
