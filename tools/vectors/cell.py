@@ -8,12 +8,13 @@ from dataclasses import replace
 
 from tools.vectors.chip import BY_IMAGE, BY_STEP, SIDES
 from tools.vectors.engine import GROUPS
-from tools.vectors.network import CELLS, MESSAGES, START, Y, rule_signals
+from tools.vectors.network import CELLS, MESSAGES, SCALES, START, Y, rule_signals
 from tools.vectors.signals import TIES_UP, Signal, Table, count, table
 from tools.vectors.trial import Trial
 
 LEVEL = "cell"
-NAMES = {"l": "l", "wl": "wL", "wt": "wT", "b": "b"}
+OF_LEFT, OF_TOP = "in units of 2^gain", "in units of 2^(gain - lag)"
+NAMES = {"l": f"l, {OF_LEFT}", "wl": f"wL, {OF_LEFT}", "wt": f"wT, {OF_TOP}", "b": "b"}
 LAM = MESSAGES["snap1"]
 
 
@@ -28,13 +29,13 @@ def accumulator(about: str, integer: int, fraction: int, plus: str = "") -> Sign
 
 def _step() -> dict[str, Signal]:
     made = {
-        "left": Signal("left input, in units of 2^gain", 1, 14),
-        "top": Signal("top input, in units of 2^(gain - lag)", 1, 14),
+        "left": Signal(f"left input, {OF_LEFT}", 1, 14),
+        "top": Signal(f"top input, {OF_TOP}", 1, 14),
         "y": Y,
         "d": operand("1 - y^2", 1, 14),
-        "el": accumulator("eL, filtered left input", 1, 29),
-        "et": accumulator("eT, filtered top input", 1, 29),
-        "eta": accumulator("eta = ds/dl, in units of 2^gain", 4, 26, "fine"),
+        "el": accumulator(f"eL, filtered left input, {OF_LEFT}", 1, 29),
+        "et": accumulator(f"eT, filtered top input, {OF_TOP}", 1, 29),
+        "eta": accumulator(f"eta = ds/dl, {OF_LEFT}", 4, 26, "fine"),
         "message": LAM,
     }
     for side in SIDES:
@@ -46,18 +47,17 @@ def _step() -> dict[str, Signal]:
             ),
         }  # fmt: skip
         for of, name in NAMES.items():
-            what = f"cross trace of {name}, through the {side} descendant"
+            what = f"cross trace, through the {side} descendant, of {name}"
             cross, total = f"cross_{side}_{of}", f"sum_{side}_{of}"
             made[cross] = accumulator(what, 5, 25, "fine") if of == "l" else accumulator(what, 1, 29)
             base, plus = ((-2, 32), f"fine-lost_{side}") if of == "l" else ((-6, 36), f"-lost_{side}")
-            made[total] = Signal(f"sum over time of factor_{side} times {cross} >> 15", *base, plus=plus)
+            made[total] = Signal(f"sum over time of factor_{side} times {cross} >> 15, of {name}", *base, plus=plus)
     return {name: made[name] for name in BY_STEP}
 
 
 def _image() -> dict[str, Signal]:
     made = {
-        "gain": count("binary exponent of the left input", 3),
-        "lag": count("by how much that of the top input is below it", 3),
+        **SCALES,
         "fine": count("fraction bits that eta and the cross traces of l have more", 3),
         "c": operand("coefficient of the leaky integrator", 1, 15),
         "da": operand("da/dl", 1, 15),

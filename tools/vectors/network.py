@@ -5,12 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from fixedpoint.diagonal import Diagonal
-from fixedpoint.lattice import Lattice
+from fixedpoint.lattice import CELL, GAIN, LAG, Lattice
 from tools.vectors.engine import GROUPS, RULE_FIELDS, UNIT_GROUPS, wiring
 from tools.vectors.signals import TIES_UP, Signal, Table, count, table
 from tools.vectors.trial import Trial
 
 LEVEL = "network"
+SUM_W = "sum over time of d e, in units of 2^gain"
 BOUNDED = "clipped to lowest..highest of its group"
 Y = Signal("output", 1, 14, rounding=TIES_UP, saturation="its argument is taken as 8 - 2^-14 at the most")
 PIXEL = {
@@ -42,6 +43,11 @@ WIRING = {
     "left": Signal("number of the cell that is heard on the left; cells + i for input i, -1 for none", 15, 0),
     "top": Signal("number of the cell that is heard on top; cells + i for input i, -1 for none", 15, 0),
 }
+SCALES = {
+    "gain": count("binary exponent of the left input", 3),
+    "lag": count("by how much that of the top input is below it", 3),
+}
+FIELDS = {"gain": GAIN, "lag": LAG}
 ENDS = {"ends": count("number of the cell that this readout hears", 15)}
 MESSAGES = {
     "snap1": Signal("lam = m d, what the cell says to its sources", 7, 22, rounding=TIES_UP, saturation="m, at 64.0"),
@@ -73,7 +79,8 @@ def _of_cells(network: Lattice, seen: dict[str, np.ndarray]) -> Iterator[Table]:
     yield table(LEVEL, "network_step", ("image", "cell", "step"), steps, seen)
     yield table(LEVEL, "network_cell", ("image", "cell"), CELLS, seen)
     yield table(LEVEL, "network_start", ("cell",), START, dict(zip(GROUPS, masters.T, strict=True)))
-    yield table(LEVEL, "network_wiring", ("cell",), WIRING, {"left": left, "top": top})
+    scales = {name: [network.m[p * CELL + field] for p in range(network.cells)] for name, field in FIELDS.items()}
+    yield table(LEVEL, "network_wiring", ("cell",), WIRING | SCALES, {"left": left, "top": top, **scales})
     yield table(LEVEL, "network_ends", ("class",), ENDS, {"ends": ends})
 
 
@@ -91,7 +98,7 @@ def _of_units(network: Diagonal, seen: dict[str, np.ndarray]) -> Iterator[Table]
         "b_sum": Signal("sum over time of d", 11, 14),
         "v_sum": Signal("sum over time of y", 11, 14),
     }
-    weights = {"w_sum": Signal("sum over time of d e of input i", 2 + narrow, 28 - narrow)}
+    weights = {"w_sum": Signal(SUM_W, 2 + narrow, 28 - narrow)}
     yield table(LEVEL, "network_step", ("image", "unit", "step"), steps, seen)
     yield table(LEVEL, "network_unit", ("image", "unit"), units, seen)
     yield table(LEVEL, "network_weight", ("image", "unit", "input"), weights, seen)

@@ -11,7 +11,7 @@ from host.chip.units import UnitsTogether
 from host.chip.words import Words
 from tools.vectors.chip import agree
 from tools.vectors.engine import Seen
-from tools.vectors.network import BOUNDED, PIXEL, Y, rule_signals
+from tools.vectors.network import BOUNDED, PIXEL, SUM_W, Y, rule_signals
 from tools.vectors.signals import TIES_UP, Signal, Table, table
 from tools.vectors.trial import Trial
 
@@ -41,8 +41,8 @@ def _signals(narrow: int) -> dict[str, dict[str, Signal]]:
             "sum_v": Signal("sum over time of y", 11, 14),
         },
         "unit_weight_step": {
-            "e": Signal(f"trace of input i; {LEAKY}", 1, 29),
-            "sum_w": Signal("sum over time of d e, but for this step's, added in the next", 2 + narrow, 28 - narrow),
+            "e": Signal(f"trace of input i, in units of 2^gain; {LEAKY}", 1, 29),
+            "sum_w": Signal(f"{SUM_W}, but for this step's, added in the next", 2 + narrow, 28 - narrow),
         },
         "unit_image": {
             "l": Signal("log of the time constant before the update", 3, 26),
@@ -58,7 +58,7 @@ def _signals(narrow: int) -> dict[str, dict[str, Signal]]:
         "unit_weight": {
             "w": Signal("weight of input i before the update", 3, 26),
             "w_operand": Signal("weight as a factor", 4, 12, rounding=TIES_UP),
-            "w_sum": Signal("sum over time of d e, complete", 2 + narrow, 28 - narrow),
+            "w_sum": Signal(f"{SUM_W}, complete", 2 + narrow, 28 - narrow),
             "w_after": Signal("weight after the update", 3, 26, saturation=BOUNDED),
         },
     }
