@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -248,6 +249,11 @@ def test_fxpmath_that_is_missing_is_named(made: Made, monkeypatch: pytest.Monkey
         monkeypatch.delattr(tools.vectors, name)
     monkeypatch.setitem(sys.modules, "fxpmath", None)
     refused(lambda: made(), "fxpmath", "pip install")
+
+
+def test_a_package_that_is_not_installed_has_no_version_to_name(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata.Distribution, "discover", lambda **_: iter(()))
+    refused(lambda: made(), "not installed", "pip install -e .")
 
 
 def test_files_of_a_former_run_are_replaced_and_those_of_others_stay(made: Made) -> None:

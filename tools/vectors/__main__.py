@@ -26,7 +26,7 @@ import json
 import shlex
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fixedpoint import kernels
@@ -71,6 +71,16 @@ def engine() -> str:
     return found.hexdigest()
 
 
+def package() -> str:
+    """The version of this package. Raises UserError where it is only a checkout that happens to be on the path."""
+    try:
+        return version("shoreline")
+    except PackageNotFoundError as error:
+        raise cli.UserError(
+            "the manifest has this package's version, but it is not installed; in its checkout: pip install -e ."
+        ) from error
+
+
 def command(args: argparse.Namespace, parser: cli.Parser) -> str:
     """The one way to write this command, without the places of this computer."""
     words = writing.COMMAND.split()
@@ -96,6 +106,7 @@ def main() -> int:
     parser.option("--json", action="store_true", help="print the result as one JSON object")
     args = parser.parse_args()
     writing.former(args.out)  # before the work, not after it
+    made_by = {"command": command(args, parser), "version": package(), "engine": engine()}
     trial = chosen(args)
     wanted = levels(trial)
     doing = "computing the signals"
@@ -105,14 +116,8 @@ def main() -> int:
         made = writing.made([table for level in wanted for table in level(trial)])
         if not trial.diagonal:
             made.files[FILE] = partial(writing.text, wiring_vh(trial.network()))
-        about = {
-            "command": command(args, parser),
-            "version": version("shoreline"),
-            "engine": engine(),
-            "configuration": trial.config.as_dict(),
-        }
         doing = f"writing {len(made.files)} files"
-        manifest = writing.write(args.out, made, about)
+        manifest = writing.write(args.out, made, made_by | {"configuration": trial.config.as_dict()})
     digest = f"{int(trial.seen['digest'][-1]):08x}"
     result = {"out": str(args.out), "files": len(made.files), "signals": len(made.signals),
               "values": sum(signal["count"] for signal in made.signals), "images": args.images,
