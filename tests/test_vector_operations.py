@@ -1,6 +1,8 @@
 """The operations of the golden vectors: what fxpmath expects is what integers, and the kernels, make of it."""
 
+import ast
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from fixedpoint import kernels, tables
 from fixedpoint.tables import DA, EXP, C
 from host.chip import arithmetic as chip
 from host.chip.arithmetic import clip, floor, longer_by, looked_up, nearest
+from tools.vectors import cell_operations, fixed, more_operations, operations
 from tools.vectors.all_operations import OPERATIONS
 from tools.vectors.fixed import nearest as rounded
 from tools.vectors.fixed import of, raw
@@ -88,6 +91,18 @@ INTEGERS: dict[str, Callable[..., Any]] = {
     "unit_rated": lambda total, message: floor(total * message, 15),
     "word": lambda value, cut, how: chip.rounded_off(value, cut, ("floor", "nearest", "zero")[how]),
 }
+
+
+def test_of_the_engine_they_take_its_tables_and_bounds_only() -> None:
+    taken = set()
+    for module in (cell_operations, more_operations, operations, fixed):
+        for node in ast.walk(ast.parse(Path(str(module.__file__)).read_text())):
+            names = [alias.name for alias in getattr(node, "names", [])]
+            at = node.module if isinstance(node, ast.ImportFrom) else None
+            taken |= {f"{at}.{name}" if at else name for name in names if isinstance(node, ast.Import | ast.ImportFrom)}
+    bounds = {f"fixedpoint.network.{name}" for name in ("L_HIGHEST", "L_LOWEST", "MAX_SCALE", "W_HIGHEST")}
+    entries = {f"fixedpoint.tables.{name}" for name in ("C", "DA", "EXP", "TANH")}
+    assert {name for name in taken if name.startswith(("fixedpoint", "host"))} == bounds | entries
 
 
 def test_every_operation_has_its_integers_here() -> None:
