@@ -170,6 +170,20 @@ def test_an_observer_sees_every_step_of_every_sweep_once_in_order(kind):
     assert seen == [(sweep, t) for sweep, steps in sweeps.items() for t in steps]
 
 
+@pytest.mark.parametrize("kind", ["lattice", "exact"])
+def test_what_is_not_known_yet_is_nought_and_not_the_last_images(kind):
+    together, seen = chip(kind, small(kind, 9, "", ROWS, COLS, STEPS), ""), []
+    for _ in range(2):
+        seen.clear()
+        together.train(
+            bytes(range(ROWS * STEPS)),
+            1,
+            lambda sweep, t: seen.append((sweep, any(together.messages), any(together.factors))),
+        )
+    assert {known for known in seen if known[0] == "forward"} == {("forward", False, False)}
+    assert ("message", True, False) in seen and ("learn", True, True) in seen
+
+
 @pytest.mark.parametrize("kind", ["lattice", "small-world", "forest"])
 def test_what_an_observer_sees_is_what_the_step_ends_with(kind):
     """Outputs add up to the logits, factors times cross traces to the sums, and no factor is longer than it may be."""

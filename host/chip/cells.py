@@ -138,6 +138,7 @@ class CellsTogether:
     messages      of this step, by place: lam, Q22, of a readout delta (exact: nu as it is sent, Q18)
     lost          by place: bits by which its largest message of the image is longer than the mantissa
     factors       of this step, by place: the message without these bits, which is what multiplies the traces
+                  (messages, lost, factors: 0 until the sweep that makes them)
     sums          n x 2 x 4: over time, of factor times cross trace, by descendant (RIGHT, BELOW) and parameter (L, WL,
                   WT, B). Exact: n x 1 x 4, of the cell's own nu; that of b is the sum of lam
     logits, delta (cols,) Q14, Q22
@@ -181,6 +182,7 @@ class CellsTogether:
             self.cells.append(Cell(masters, own, 0 if self.top[p] >= n else own, self.words))
         self.descendants = [self._heard_by(p) for p in range(n)]
         self.logits = [0] * self.cols
+        self.messages, self.factors, self.lost = ([0] * (self.nobody + 1) for _ in range(3))
         slopes = []
         for t in self._forward(pixels):
             for j, end in enumerate(self.ends):
