@@ -128,7 +128,7 @@ module forward_cell #(
                 3'd3: drive <= drive + (product >>> lag);
                 3'd5: low <= entry;
                 3'd6: y <= short_y;
-                3'd7: d <= 15'd16384 - ((product + 36'sd8192) >>> 14);
+                3'd7: d <= 15'd16384 - ((product + 36'sd8192) >> 14);
                 default: ;
             endcase
 endmodule

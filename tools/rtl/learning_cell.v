@@ -241,7 +241,7 @@ module learning_cell #(
             default: kind_of_derive = 2'd0;
         endcase
     wire [1:0] which = op == DERIVE ? kind_of_derive : kind;
-    wire signed [29:0] master = which == 2'd0 ? l : {masters[which], {MASTER_CUT{1'b0}}};
+    wire signed [29:0] master = which == 2'd0 ? l : masters[which] <<< MASTER_CUT;
     wire signed [32:0] stepped = master - short_step;
     wire signed [32:0] short_master;
     round #(.IN(33), .DROP(26 - MASTER_BITS), .MODE(ROUNDING)) parameters (.x(stepped), .y(short_master));

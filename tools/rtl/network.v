@@ -63,6 +63,8 @@ module network #(
     wire [CELLS-1:0] running, done;
     wire softmax_busy;
     wire softmax_start = state == COUNT && t == STEPS - 1;
+    reg counted;  // all logits are there: softmax begins
+    always @(posedge clk) counted <= softmax_start;
     assign busy = state != IDLE;
     assign stepped = state == NEXT;
     always @(posedge clk)
@@ -236,8 +238,6 @@ module network #(
                 else if (state == COUNT) logits[j*25+:25] <= with_it;
         end
     endgenerate
-    reg counted;
-    always @(posedge clk) counted <= softmax_start;
     softmax #(.COLS(OUTPUTS)) errors (
         .clk(clk), .start(counted), .logits(logits), .label(label), .cool(cool), .delta(delta), .best(best),
         .busy(softmax_busy)

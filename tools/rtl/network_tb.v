@@ -155,10 +155,10 @@ module network_tb;
 
     // CRC-32 (polynomial EDB88320) of a word, its lowest byte first, going on from another
 
-    function [31:0] crc(input [31:0] before, input [31:0] word);
+    function [31:0] crc(input [31:0] so_far, input [31:0] word);
         integer n;
         begin
-            crc = ~before;
+            crc = ~so_far;
             for (n = 0; n < 32; n = n + 1) crc = (crc >> 1) ^ (crc[0] ^ word[n] ? 32'hedb88320 : 32'd0);
             crc = ~crc;
         end
