@@ -26,7 +26,6 @@ from pathlib import Path
 from host.base import cli
 from tools.rtl import bench, faults, netlist, resources, under_cocotb
 
-
 Run = Callable[[str, Path, bench.Manifest], str]
 
 
@@ -51,7 +50,7 @@ def chosen(cocotb: bool, stage: str | None, rtl: Path | None) -> Run:
     where = (rtl or bench.RTL).absolute()
     ours = sorted(path.name for path in bench.RTL.glob("*.v"))
     if not any((where / file).is_file() for file in ours):
-        raise cli.UserError(f"--rtl {rtl}: there is none of {', '.join(ours)}; copy those that you change from {bench.RTL}")
+        raise cli.UserError(f"--rtl {rtl} has none of {', '.join(ours)}; copy there, from {bench.RTL}, what you change")
     if cocotb:
         return partial(under_cocotb.run, rtl=where)
     return partial(bench.run, rtl=where) if stage is None else partial(netlist.run, stage=stage, rtl=where)

@@ -173,7 +173,7 @@ def tool(name: str, package: str) -> str:
 
 
 def run(name: str, vectors: Path, manifest: Manifest, rtl: Path = RTL) -> str:
-    """What the bench says of these vectors, in a line: PASS or FAIL, and more. rtl: Verilog that takes our files' place.
+    """What the bench says of these vectors, in a line: PASS or FAIL, and more. rtl: Verilog instead of ours.
 
     Raises UserError if it cannot be compiled, or says nothing.
     """
