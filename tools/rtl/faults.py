@@ -115,8 +115,8 @@ NETWORK = [
     *_of(
         "network_tb", "network.v",
         ("pixels are an LSB finer", "scaled[20:6]", "scaled[19:5]", "y image 0 cell "),
-        ("all cells step at once", "operation == FORWARD ? wave == DEPTH[p*8+:8]",
-         "operation == FORWARD ? wave == 8'd0", "y image 0 cell 1 step 0:"),
+        ("all cells step at once", "operation == FORWARD ? wave == DEPTH[p*WAVE+:WAVE]",
+         "operation == FORWARD ? wave == 0", "y image 0 cell 1 step 0:"),
         ("the first step's output is not counted", "else if (state == COUNT) logits",
          "else if (state == COUNT && t != 10'd0) logits", "logit image 0 cell 0 "),
         ("a message comes from the wrong descendant", "message[SECOND*30+:30]", "message[p*30+:30]",
