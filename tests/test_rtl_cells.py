@@ -30,13 +30,14 @@ def short(bits: dict[str, int], rounding: str) -> str:
     return "; ".join(f"{signal} bits={n} rounding={rounding}" for signal, n in bits.items())
 
 
+LONG = "longest image"
 TRIALS: dict[str, Callable[[], Trial]] = {
     "lattice": lambda: wild(1, rows=3, cols=3, steps=5, images=3, gain=2, cool=1),
     "forest": lambda: wild(2, "forest", rows=5, cols=2, steps=2, images=3, gain=3),
     "skip": lambda: wild(3, "skip", rows=6, cols=2, steps=3, images=2, gain=1, cool=2, scale=257),
     "small world": lambda: wild(4, "small-world", rows=4, cols=3, steps=2, images=2, share=4096, wiring_seed=7, gain=4),
     "one cell, one step": lambda: wild(5, rows=1, cols=1, steps=1, images=12, gain=4, cool=4),
-    "longest image": lambda: wild(6, rows=1, cols=1, steps=1023, images=1, gain=2),
+    LONG: lambda: wild(6, rows=1, cols=1, steps=1023, images=1, gain=2),
     "many classes": lambda: wild(7, rows=1, cols=20, steps=1, images=1, cool=3),
     "loud": lambda: wild(4, rows=1, cols=12, steps=2, images=2, dark=1.0, start=loud),
     "floor": lambda: wild(8, rows=3, cols=2, steps=5, images=2, gain=2, disturb=short(BITS, "floor")),
@@ -62,7 +63,7 @@ def digits(rows: int, cols: int, images: int) -> Trial:
 
 
 @ICARUS
-@pytest.mark.parametrize("name", TRIALS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name == LONG)) for name in TRIALS])
 def test_the_verilog_is_the_engine_wherever_its_parameters_are(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

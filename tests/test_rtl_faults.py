@@ -34,8 +34,13 @@ def vectors(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return make
 
 
+FEW = FAULTS[::3]  # of every file some; all of them take half a minute
+EACH = [pytest.param(fault, id=f"{fault.file}: {fault.about}", marks=[] if fault in FEW else pytest.mark.slow)
+        for fault in FAULTS]  # fmt: skip
+
+
 @ICARUS
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.file}: {fault.about}")
+@pytest.mark.parametrize("fault", EACH)
 def test_a_fault_is_found_and_named(fault: Fault, vectors: Made) -> None:
     said = faults.tried(fault, *vectors(fault.trial))
     assert said.startswith(f"FAIL {fault.bench}: signal {fault.first}")

@@ -40,7 +40,9 @@ def made(tmp_path: Path) -> Made:
 
 
 @needed
-@WORDS
+@pytest.mark.parametrize(
+    "disturb", ["", pytest.param(SHORT, marks=pytest.mark.slow)], ids=["the engine's words", "short"]
+)
 def test_forward_in_gates(made: Made, disturb: str) -> None:
     vectors = made(wild(3, rows=2, cols=3, steps=11, images=4, disturb=disturb))
     said = netlist.run("forward_cell_tb", *vectors)

@@ -29,6 +29,8 @@ FAULTS = {  # by what stands in one of the files: what is there instead, and the
     "delta[label*30+:30] <= -others;": ("delta[label*30+:30] <= others;", "softmax"),
 }
 
+FEW = [*FAULTS][1:5:3]
+
 
 @pytest.fixture(scope="module")
 def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -49,7 +51,9 @@ def test_no_operation_is_left_out_but_those_of_other_circuits() -> None:
     assert len(bench.OPERATIONS) == 24
 
 
-@pytest.mark.parametrize("right", FAULTS)
+@pytest.mark.parametrize(
+    "right", [pytest.param(right, marks=[] if right in FEW else pytest.mark.slow) for right in FAULTS]
+)
 def test_the_operation_that_is_wrong_is_named(vectors: Path, tmp_path: Path, right: str) -> None:
     wrong, operation = FAULTS[right]
     found = 0

@@ -44,6 +44,7 @@ def test_a_forward_cell_has_one_multiplier_and_with_short_words_fewer_registers(
 
 
 @needs_yosys
+@pytest.mark.slow
 def test_a_learning_cell_has_two_multipliers(tables: Path) -> None:
     assert resources.cells("learning_cell", tables, {})["MULT18X18D"] == 2
 
