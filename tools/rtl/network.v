@@ -30,7 +30,7 @@ module network #(
     input [7:0] pixel,
     input [12:0] scale,  // of a pixel: x = pixel * scale / 64
     input [2:0] gain,  // binary exponent of the inputs
-    input [2:0] cool,
+    input [2:0] cool,  // logits are divided by 2**cool before the softmax
     input [5:0] label,
     output [5:0] best,
 
