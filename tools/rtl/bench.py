@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -190,7 +191,8 @@ def simulated(name: str, vectors: Path, given: dict[str, int], sources: Sequence
         argv = [iverilog, "-g2005", "-Wall", "-Wno-timescale", f"-I{vectors / 'network'}", "-s", name, *flags]
         argv += [f"-P{name}.{key}={value}" for key, value in given.items()]
         argv += ["-o", str(program), *map(str, sources)]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        place = os.environ | {"TMP": str(directory)}  # where a killed Icarus leaves its files
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, env=place)
         if done.returncode:
             raise UserError(f"Icarus does not compile {name}:\n{done.stderr.strip()}")
         if done.stderr:  # warnings: those of one version are not those of another
