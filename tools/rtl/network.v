@@ -1,14 +1,14 @@
-// Cells that learn, wired as "wiring.vh" says (a lattice, forest, small world or skip lines: python -m tools.vectors writes
-// it): nothing but wires between the cells. All step together; within a step y ripples from the inputs to the outputs,
-// one wave of cells after the other, and messages ripple back.
+// Cells that learn, wired as "wiring.vh" says (a lattice, forest, small world or skip lines: python -m tools.vectors
+// writes it): nothing but wires between the cells. All step together; within a step y ripples from the inputs to the
+// outputs, one wave of cells after the other, and messages ripple back.
 //
-// Per image three sweeps over its rows: 0 forward, for the logits, which softmax turns to delta; 1 messages, whose largest
-// sets how many bits of them count as factors; 2 traces and gradients. Then one SGD step in all cells at once.
+// Per image three sweeps over its rows: 0 forward, for the logits, which softmax turns to delta; 1 messages, whose
+// largest sets how many bits of them count as factors; 2 traces and gradients. Then one SGD step in all cells at once.
 //
-// wiring.vh has, of so many CELLS, INPUTS, OUTPUTS, STEPS: of each cell LEFT and TOP, whom it hears (a cell; CELLS + i, input
-// i; NOBODY), RIGHT and BELOW, who hears it (a cell; CELLS + j, output j; NOBODY), DEPTH and HEIGHT, its wave on the way
-// forward and back, as numbers of WAVE bits, GAINED and LAGGED, whether its inputs are scaled; and of each output its cell,
-// END.
+// wiring.vh has, of so many CELLS, INPUTS, OUTPUTS, STEPS: of each cell LEFT and TOP, whom it hears (a cell; CELLS + i,
+// input i; NOBODY), RIGHT and BELOW, who hears it (a cell; CELLS + j, output j; NOBODY), DEPTH and HEIGHT, its wave on
+// the way forward and back, as numbers of WAVE bits, GAINED and LAGGED, whether its inputs are scaled; and of each
+// output its cell, END.
 module network #(
     parameter Y_BITS = 14,  // word lengths: see learning_cell.v
     parameter TRACE_BITS = 29,
@@ -210,7 +210,8 @@ module network #(
             ) one (
                 .clk(clk), .clear(reset || state == CLEAR), .clear_peak(state == CLEAR && sweep == 2'd0),
                 .learning(sweep == 2'd2), .operation(operation), .busy(running[p]), .done(done[p]),
-                .start(state == START && (operation == DERIVE ? at == p : operation == FORWARD ? wave == DEPTH[p*WAVE+:WAVE]
+                .start(state == START && (operation == DERIVE ? at == p
+                    : operation == FORWARD ? wave == DEPTH[p*WAVE+:WAVE]
                     : operation == MESSAGE ? wave == HEIGHT[p*WAVE+:WAVE] : 1'b1)),
                 .gain(GAINED[p] ? gain : 3'd0), .lag(LAGGED[p] ? gain : 3'd0), .left(left), .top(top), .y(y[p*16+:16]),
                 .message_right(message_right), .message_below(message_below), .factor_right(factor_right),
