@@ -112,8 +112,10 @@ module network_tb;
     integer waiting = 0;  // for what never ends
     always @(posedge clk) begin
         waiting = busy === 1'b0 ? 0 : waiting + 1;
-        if (waiting > STEPS * (3 * INPUTS + 60 * (DEEPEST + HIGHEST) + 300) + 100 * (OUTPUTS + CELLS) + 10000)
+        if (waiting > STEPS * (3 * INPUTS + 60 * (DEEPEST + HIGHEST) + 300) + 100 * (OUTPUTS + CELLS) + 10000) begin
+            place = -1;
             check("busy", 1, 0);
+        end
     end
 
     task run(input [1:0] what);
