@@ -15,13 +15,13 @@ from host.data import dataset
 from host.runs.config import configure, prepare
 from tools.rtl import __main__ as command
 from tools.rtl import bench
+from tools.rtl.faults import BITS
 from tools.rtl.wild import loud, wild, written
 from tools.vectors.trial import Trial, first_classes
 from tools.vectors.wired import wiring_vh
 
 ICARUS = pytest.mark.skipif(not shutil.which("iverilog"), reason="no iverilog: apt-get install iverilog")
 BENCHES = ["forward_cell_tb", "learning_cell_tb", "network_tb"]
-BITS = {"y": 8, "state": 12, "self": 12, "cross": 11, "message": 9, "weight": 7, "master": 10, "update": 14}
 FEWEST = dict.fromkeys(BITS, 0) | {"master": 5, "weight": 2}
 NARROW = ((-9001, 12345), (-20080, 30060), (-3, 77))  # bounds that are no multiples of the fewest bits
 
