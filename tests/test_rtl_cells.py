@@ -1,5 +1,6 @@
 """Cells and networks in Verilog (tools/rtl) against the engine, under Icarus Verilog, on digits and far beyond."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -7,17 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from small_run import refused
 
 from fixedpoint.network import L_HIGHEST, L_LOWEST, W_HIGHEST
 from host.data import dataset
 from host.runs.config import configure, prepare
+from tools.rtl import __main__ as command
 from tools.rtl import bench
+from tools.rtl.faults import BITS
 from tools.rtl.wild import loud, wild, written
 from tools.vectors.trial import Trial, first_classes
+from tools.vectors.wired import wiring_vh
 
 ICARUS = pytest.mark.skipif(not shutil.which("iverilog"), reason="no iverilog: apt-get install iverilog")
 BENCHES = ["forward_cell_tb", "learning_cell_tb", "network_tb"]
-BITS = {"y": 8, "state": 12, "self": 12, "cross": 11, "message": 9, "weight": 7, "master": 10, "update": 14}
 FEWEST = dict.fromkeys(BITS, 0) | {"master": 5, "weight": 2}
 NARROW = ((-9001, 12345), (-20080, 30060), (-3, 77))  # bounds that are no multiples of the fewest bits
 
@@ -60,7 +64,9 @@ def digits(rows: int, cols: int, images: int) -> Trial:
 
 @ICARUS
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name == LONG)) for name in TRIALS])
-def test_the_verilog_is_the_engine_wherever_its_parameters_are(name: str, tmp_path: Path) -> None:
+def test_the_verilog_is_the_engine_wherever_its_parameters_are(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     trial = TRIALS[name]()
     images, cells, steps = trial.seen["y"].shape
     forward, learning, network = said(trial, tmp_path / "vectors")
@@ -69,6 +75,7 @@ def test_the_verilog_is_the_engine_wherever_its_parameters_are(name: str, tmp_pa
     assert learning.startswith(f"PASS learning_cell_tb: {count}, {images * cells} updates, ")
     digest = f"{int(trial.seen['digest'][-1]):08x}"
     assert network.startswith(f"PASS network_tb: {images} images, {cells} cells, digest {digest}, ")
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_the_trials_reach_what_they_are_for() -> None:
@@ -110,3 +117,43 @@ def test_a_network_learns_digits_as_the_engine_does(images: int, tmp_path: Path)
         learned.set_rates(trial.config.rates(number))
         learned.train(image.tobytes(), label)
     assert f" digest {learned.digest():08x}, " in network and network.startswith(f"PASS network_tb: {images} images, ")
+
+
+@pytest.fixture
+def vectors(tmp_path: Path) -> Path:
+    written(wild(3, rows=1, cols=2, steps=3, images=1), tmp_path / "vectors")
+    return tmp_path / "vectors"
+
+
+def test_vectors_that_are_not_whole_are_refused_as_such(vectors: Path) -> None:
+    (vectors / "cell/cell_step.csv").unlink()  # no bench reads it
+    bench.read(vectors)
+    path = vectors / "cell/y.mem"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    refused(lambda: bench.read(vectors), "y.mem is not what manifest.json says", "python -m tools.vectors")
+    path.unlink()
+    refused(lambda: bench.read(vectors), "y.mem is missing")
+    manifest = vectors / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"shape"', '"form"'))
+    refused(lambda: bench.read(vectors), "those of another version")
+
+
+@ICARUS
+def test_verilog_of_ones_own_takes_the_place_of_ours(answer: Callable[..., Any], vectors: Path, tmp_path: Path) -> None:
+    text = (bench.RTL / "forward_cell.v").read_text()
+    (tmp_path / "forward_cell.v").write_text(text.replace("y <= short_y;", "y <= short_y ^ extra;"))
+    code, out, err = answer(command.main, "check", vectors, "--bench", "forward_cell_tb", "--rtl", tmp_path)
+    assert (code, out[:56]) == (2, "") and "forward_cell.v" in err and "extra" in err
+    own = text.replace("    reg [15:0] low;", "    reg [15:0] low;\n    assign extra = clk;")  # Icarus warns
+    (tmp_path / "forward_cell.v").write_text(own.replace("y <= short_y;", "y <= -short_y;"))
+    code, out, err = answer(command.main, "check", vectors, "--bench", "forward_cell_tb", "--rtl", tmp_path)
+    assert (code, out[:43], "extra" in err) == (1, "FAIL forward_cell_tb: signal y image 0 cell", True), err
+    code, _, err = answer(command.main, "check", vectors, "--rtl", vectors)
+    assert (code, "has none of block_factor.v, forward_cell.v, " in err) == (2, True), err
+
+
+def test_every_number_of_a_long_networks_wiring_has_room() -> None:
+    trial = wild(8, "small-world", rows=64, cols=10, steps=1, images=1, share=4096, wiring_seed=1)
+    text = wiring_vh(trial.network())
+    assert "DEEPEST = 407, HIGHEST = 407, WAVE = 9;" in text
+    assert all(int(value) < 1 << int(width) for width, value in re.findall(r"(\d+)'d(\d+)", text))

@@ -13,14 +13,14 @@ import pytest
 from host.base.cli import UserError
 from tools.rtl import __main__ as rtl
 from tools.rtl import bench, under_cocotb
+from tools.rtl.faults import BITS
 from tools.rtl.wild import wild, written
 
 needed = pytest.mark.skipif(
     not (shutil.which("iverilog") and importlib.util.find_spec("cocotb_tools")),
     reason="needs Icarus (apt-get install iverilog) and cocotb 2 (pip install 'shoreline[rtl]')",
 )
-SHORT = ("y bits=8; state bits=12; self bits=12; cross bits=11; message bits=9; weight bits=7; master bits=10; "
-         "update bits=14")  # fmt: skip
+SHORT = "; ".join(f"{signal} bits={bits}" for signal, bits in BITS.items())
 FAULTS = {  # in forward_cell.v or learning_cell.v, and the signal that shows it first
     "assign change = phase[0] ? top - et_read": ("assign change = phase[0] ? top + et_read", "et"),
     "y <= short_y;": ("y <= short_y + 16'sd1;", "y"),

@@ -10,6 +10,7 @@ import pytest
 from host.base.cli import UserError
 from tools.rtl import __main__ as rtl
 from tools.rtl import bench, netlist, resources
+from tools.rtl.faults import BITS
 from tools.rtl.wild import wild, written
 from tools.vectors.trial import Trial
 
@@ -25,8 +26,7 @@ needed = pytest.mark.skipif(
     not (shutil.which("iverilog") and _yosys()),
     reason="needs Icarus (apt-get install iverilog) and yosys (pip install 'shoreline[rtl]')",
 )
-SHORT = ("y bits=8; state bits=12; self bits=12; cross bits=11; message bits=9; weight bits=7; master bits=10; "
-         "update bits=14")  # fmt: skip
+SHORT = "; ".join(f"{signal} bits={bits}" for signal, bits in BITS.items())
 WORDS = pytest.mark.parametrize("disturb", ["", SHORT], ids=["the engine's words", "short words"])
 Made = Callable[[Trial], tuple[Path, bench.Manifest]]
 

@@ -23,6 +23,8 @@ FAULTS = {  # by what stands in one of the files: what is there instead, and the
     "beyond ? {sum[35], {26{!sum[35]}}} : sum[26:0]": ("sum[26:0]", "message_sum"),
     "sum[35] && room_mask[0] ? ": ("sum[35] ? ", "step"),
     "sum <= (sum + 36'sd1) >>> 1;": ("sum <= sum >>> 1;", "step"),
+    "(product + 36'sd128) >>> 8": ("(product + 36'sd127) >>> 8", "squash"),
+    "between = (product + 36'sd2048)": ("between = (product + 36'sd2047)", "coefficient"),
     "shorter[30:1] + shorter[0]": ("shorter[30:1]", "probability"),
     "delta[label*30+:30] <= -others;": ("delta[label*30+:30] <= others;", "softmax"),
 }

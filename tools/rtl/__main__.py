@@ -4,6 +4,7 @@
   python -m tools.rtl check DIR          every bench that these vectors are for, under Icarus Verilog
   python -m tools.rtl check DIR --cocotb           the cells, driven from Python by cosim.py: to copy for one's own
   python -m tools.rtl check DIR --netlist gates    the cells as yosys synthesizes them
+  python -m tools.rtl check DIR --rtl MINE         with a forward_cell.v, say, of one's own in MINE; the rest is ours
   python -m tools.rtl faults [DIR]       faults put into the Verilog, one at a time: all must be found and named
   python -m tools.rtl resources          LUTs, registers, multipliers, clocks: with the engine's words, with the study's
   python -m tools.rtl resources --design learning_cell --disturb "cross bits=7"      one module, with other short words
@@ -18,22 +19,21 @@ Icarus is Debian's iverilog; yosys comes with pip install 'shoreline[rtl]'. tool
 
 import argparse
 import json
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from host.base import cli
 from tools.rtl import bench, faults, netlist, resources, under_cocotb
 
+Run = Callable[[str, Path, bench.Manifest], str]
 
-def check(vectors: Path, only: str | None, as_json: bool, cocotb: bool, stage: str | None) -> int:
-    """Run benches, or what has their place; 1 if one fails. stage: of synthesis."""
+
+def check(vectors: Path, only: str | None, as_json: bool, run: Run, all_have_it: bool) -> int:
+    """Run benches, or what has their place; 1 if one fails."""
     manifest = bench.read(vectors)
-    there, run = bench.benches(manifest, only), bench.run
-    if cocotb:
-        run = under_cocotb.run
-    elif stage is not None:
-        run = partial(netlist.run, stage=stage)
-    if run is not bench.run:
+    there = bench.benches(manifest, only)
+    if not all_have_it:
         there = [name for name in there if name in bench.CELLS]
         if not there:
             raise cli.UserError("only cells have that: forward_cell_tb, learning_cell_tb; leave the option out")
@@ -43,6 +43,17 @@ def check(vectors: Path, only: str | None, as_json: bool, cocotb: bool, stage: s
         failed |= not said.startswith("PASS")
         print(json.dumps({"bench": name, "pass": said.startswith("PASS"), "said": said}) if as_json else said)
     return int(failed)
+
+
+def chosen(cocotb: bool, stage: str | None, rtl: Path | None) -> Run:
+    """What runs a bench, or has its place. stage: of synthesis; rtl: Verilog instead of ours. Raises UserError."""
+    where = (rtl or bench.RTL).absolute()
+    ours = sorted(path.name for path in bench.RTL.glob("*.v"))
+    if not any((where / file).is_file() for file in ours):
+        raise cli.UserError(f"--rtl {rtl} has none of {', '.join(ours)}; copy there, from {bench.RTL}, what you change")
+    if cocotb:
+        return partial(under_cocotb.run, rtl=where)
+    return partial(bench.run, rtl=where) if stage is None else partial(netlist.run, stage=stage, rtl=where)
 
 
 def broken(vectors: Path | None, only: str | None, as_json: bool) -> int:
@@ -92,6 +103,10 @@ def main() -> int:
         "--netlist", choices=list(netlist.STAGES), metavar="STAGE", useless=(*CHANGED, COCOTB),
         help=f"cells after synthesis to {' or '.join(netlist.STAGES)}, by their ports",
     )  # fmt: skip
+    parser.option(
+        "--rtl", type=Path, metavar="MINE", useless=CHANGED,
+        help="a directory of Verilog: a file there takes the place of ours of that name",
+    )  # fmt: skip
     parser.option("--json", action="store_true", help="print each result as a JSON object on a line")
     args: argparse.Namespace = parser.parse_args()
     if args.what == "faults":
@@ -102,7 +117,8 @@ def main() -> int:
         return count(args.disturb, args.design, args.json)
     if args.vectors is None:
         raise cli.UserError("check needs a directory of vectors; make one: python -m tools.vectors --out DIR")
-    return check(args.vectors, args.bench, args.json, args.cocotb, args.netlist)
+    run = chosen(args.cocotb, args.netlist, args.rtl)
+    return check(args.vectors, args.bench, args.json, run, not args.cocotb and args.netlist is None)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """The test benches under Icarus Verilog: which of them vectors are for, with what parameters, and what they say."""
 
+import hashlib
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from host.base.cli import UserError
-from host.base.heartbeat import heartbeat
+from host.base.heartbeat import heartbeat, say
 from host.base.scratch import Scratch
 from host.chip.words import Words
 from host.runs.disturbance import ROUNDINGS, parse
@@ -113,15 +115,33 @@ def words(disturb: str, diagonal: bool = False) -> dict[str, int]:
 
 
 def read(vectors: Path) -> Manifest:
-    """The manifest of a directory of vectors. Raises UserError."""
+    """The manifest of a directory of vectors, all of which are there as it says. Raises UserError.
+
+    $readmemh goes on without words that a file has not: what is half a file would look like a fault of the circuit.
+    """
     try:
         found: Manifest = json.loads((vectors / "manifest.json").read_bytes())
-        found["configuration"]["graph"], found["signals"][0]["file"]
-    except (OSError, ValueError, LookupError, TypeError) as error:
+        sums = {name: str(digest) for name, digest in found["files"].items() if not name.endswith(".csv")}
+        again = f"make them again: {found['command']}"
+        config, signals = found["configuration"], found["signals"]
+        config["graph"], config["disturb"], [signal["shape"] for signal in signals], signals[0]["file"]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{vectors} holds no vectors; make some: python -m tools.vectors --out {vectors} --graph lattice"
+            f"{vectors} holds no vectors, or those of another version; make some: python -m tools.vectors"
+            f" --out {vectors} --graph lattice"
         ) from error
+    for name, digest in sums.items():
+        path = vectors / name
+        if not path.is_file():
+            raise UserError(f"{path} is missing; {again}")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            raise UserError(f"{path} is not what manifest.json says it is; {again}")
     return found
+
+
+def source(file: str, rtl: Path) -> Path:
+    """Where a file of the Verilog is: in this directory, or else ours."""
+    return rtl / file if (rtl / file).is_file() else RTL / file
 
 
 def benches(manifest: Manifest, only: str | None = None) -> list[str]:
@@ -154,11 +174,11 @@ def tool(name: str, package: str) -> str:
 
 
 def run(name: str, vectors: Path, manifest: Manifest, rtl: Path = RTL) -> str:
-    """What the bench says of these vectors, in a line: PASS or FAIL, and more. rtl: where the Verilog is.
+    """What the bench says of these vectors, in a line: PASS or FAIL, and more. rtl: Verilog instead of ours.
 
     Raises UserError if it cannot be compiled, or says nothing.
     """
-    sources = [rtl / file for file in (f"{name}.v", *BENCHES[name].files)]
+    sources = [source(file, rtl) for file in (f"{name}.v", *BENCHES[name].files)]
     return simulated(name, vectors, parameters(name, manifest), sources)
 
 
@@ -171,9 +191,12 @@ def simulated(name: str, vectors: Path, given: dict[str, int], sources: Sequence
         argv = [iverilog, "-g2005", "-Wall", "-Wno-timescale", f"-I{vectors / 'network'}", "-s", name, *flags]
         argv += [f"-P{name}.{key}={value}" for key, value in given.items()]
         argv += ["-o", str(program), *map(str, sources)]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False)
-        if done.returncode or done.stderr:
+        place = os.environ | {"TMP": str(directory)}  # where a killed Icarus leaves its files
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, env=place)
+        if done.returncode:
             raise UserError(f"Icarus does not compile {name}:\n{done.stderr.strip()}")
+        if done.stderr:  # warnings: those of one version are not those of another
+            say(done.stderr.strip())
         said = ""
         with subprocess.Popen([vvp, "-n", str(program)], cwd=vectors, text=True, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT) as simulation:  # fmt: skip

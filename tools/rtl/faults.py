@@ -63,6 +63,7 @@ FORWARD = _of(
     ("the table's second entry is the first", "first : first + 10'd1", "first : first", "y image "),
     ("the interpolation is rounded down", "(product + 36'sd128) >>> 8", "product >>> 8", "y image "),
     ("1.0 is an LSB too small", "15'd16384 - ", "15'd16383 - ", "d image 0 cell 0 step 0:"),
+    ("the cell comes to no end", "busy <= phase != 3'd7;", "busy <= 1'b1;", "busy image 0 cell 0 step 0:"),
 )  # fmt: skip
 LEARNING = _of(
     "learning_cell_tb", "learning_cell.v",
@@ -102,6 +103,7 @@ LEARNING = _of(
      "b_after image ", "loud"),
     ("b's step has the unit of the inputs", "kind == 2'd3 ? 8'sd0 : ", "", "b_after image "),
     ("lower bounds are passed", "short_master < lowest ? lowest : ", "", "b_after image ", "loud"),
+    ("the cell comes to no end", "running <= !done;", "running <= 1'b1;", "busy image 0 cell 0 step -1:"),
 )  # fmt: skip
 SHORT_WORDS = [
     Fault("rounding towards zero is rounding down", "round.v", "MODE == 2 && x[IN-1] && |x[DROP-1:0]", "1'b0",
@@ -115,8 +117,8 @@ NETWORK = [
     *_of(
         "network_tb", "network.v",
         ("pixels are an LSB finer", "scaled[20:6]", "scaled[19:5]", "y image 0 cell "),
-        ("all cells step at once", "operation == FORWARD ? wave == DEPTH[p*8+:8]",
-         "operation == FORWARD ? wave == 8'd0", "y image 0 cell 1 step 0:"),
+        ("all cells step at once", "operation == FORWARD ? wave == DEPTH[p*WAVE+:WAVE]",
+         "operation == FORWARD ? wave == 0", "y image 0 cell 1 step 0:"),
         ("the first step's output is not counted", "else if (state == COUNT) logits",
          "else if (state == COUNT && t != 10'd0) logits", "logit image 0 cell 0 "),
         ("a message comes from the wrong descendant", "message[SECOND*30+:30]", "message[p*30+:30]",
@@ -126,6 +128,7 @@ NETWORK = [
         ("an image that is classified is learned, too", "task_now == TRAIN ? NEXT : IDLE", "NEXT", "y image 0 cell "),
         ("the largest messages of all images count", ".clear_peak(state == CLEAR && sweep == 2'd0)",
          ".clear_peak(reset)", "exponent image "),
+        ("the network comes to no end", "if (at == CELLS - 1) state <= IDLE;", "", "busy image 0 cell -1 step -1:"),
     ),
     *_of(
         "network_tb", "softmax.v",

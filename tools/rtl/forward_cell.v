@@ -1,4 +1,5 @@
-// The forward half of a cell, article eq. 1 and 2: y = tanh(wL eL + wT eT + b), one step in eight clocks, one multiplier.
+// The forward half of a cell, article eq. 1 and 2: y = tanh(wL eL + wT eT + b), one step in eight clocks, one
+// multiplier.
 //
 //   phase   multiplies          makes
 //   0       c (left - el)       el, the leaky integral of the left input
@@ -10,7 +11,8 @@
 //   6       difference, part    y
 //   7       y y                 d = 1 - y^2, which only learning needs
 //
-// el and et are all that a cell remembers: the state of the filter and the eligibility traces of the two weights in one.
+// el and et are all that a cell remembers: the state of the filter and the eligibility traces of the two weights in
+// one.
 // Formats: y, left, top, d Q14; c Q15; wl, wt Q12; b Q14; el, et Q29 with half an LSB of what is read of them, Q14.
 module forward_cell #(
     parameter Y_BITS = 14,  // fraction bits of the output wire
@@ -128,7 +130,7 @@ module forward_cell #(
                 3'd3: drive <= drive + (product >>> lag);
                 3'd5: low <= entry;
                 3'd6: y <= short_y;
-                3'd7: d <= 15'd16384 - ((product + 36'sd8192) >>> 14);
+                3'd7: d <= 15'd16384 - ((product + 36'sd8192) >> 14);
                 default: ;
             endcase
 endmodule

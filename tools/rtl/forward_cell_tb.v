@@ -53,7 +53,7 @@ module forward_cell_tb;
         .change(), .busy(busy), .done()
     );
 
-    task check(input [2*8-1:0] name, input signed [31:0] got, input signed [31:0] expected);
+    task check(input [4*8-1:0] name, input signed [31:0] got, input signed [31:0] expected);
         if (got !== expected) begin
             $display("FAIL forward_cell_tb: signal %0s image %0d cell %0d step %0d: got %0d, expected %0d", name, image,
                 place, step, got, expected);

@@ -1,8 +1,8 @@
 // How a leaky accumulator is stored: KEPT fraction bits of the real number, and INTEGER bits before the point.
 //
-// An accumulator is Q(Q + fine), with half an LSB of what is read of it (1 << 14) in it that is no part of the value. What
-// is stored is rounded from the value, whatever `fine` is. At full length (KEPT >= Q) it is the accumulator itself.
-// A sweep begins with START.
+// An accumulator is Q(Q + fine), with half an LSB of what is read of it (1 << 14) in it that is no part of the value.
+// What is stored is rounded from the value, whatever `fine` is. At full length (KEPT >= Q) it is the accumulator
+// itself. A sweep begins with START.
 module kept #(
     parameter KEPT = 29,
     parameter Q = 25,

@@ -1,6 +1,8 @@
-// A cell that learns by SnAP-1 (article, eq. 3 to 9): forward_cell.v, eleven eligibility traces, message, gradient, SGD step.
+// A cell that learns by SnAP-1 (article, eq. 3 to 9): forward_cell.v, eleven eligibility traces, message, gradient, SGD
+// step.
 //
-// Two multipliers: that of the forward half, and one for all the rest. What a cell is told to do, and in how many clocks:
+// Two multipliers: that of the forward half, and one for all the rest. What a cell is told to do, and in how many
+// clocks:
 //
 //   FORWARD  8   left, top -> y, d, el, et; in the learning sweep, beside it, eta
 //   MESSAGE  6   messages of the descendants -> message = m d; peak
@@ -13,8 +15,8 @@
 //
 // Side 0 is the right descendant, which hears this cell on its left input, side 1 the one below, on its top input. A
 // descendant that is not there has c = w = k = 0. Kinds: 0 l, 1 wL, 2 wT, 3 b.
-// Formats: masters Q26; c, da Q15; wl, wt, k, w Q12; b Q14; y, d Q14; message Q22; eta Q(26 + fine); cross traces Q29, of
-// l Q(25 + fine); each accumulator with half an LSB of what is read of it. fixedpoint/README.md says why.
+// Formats: masters Q26; c, da Q15; wl, wt, k, w Q12; b Q14; y, d Q14; message Q22; eta Q(26 + fine); cross traces Q29,
+// of l Q(25 + fine); each accumulator with half an LSB of what is read of it. fixedpoint/README.md says why.
 module learning_cell #(
     parameter MANTISSA = 11,  // bits of a message as a factor of the gradient: 16 - bit_length(steps)
     parameter Y_BITS = 14,  // fraction bits, as in the study: of outputs,
@@ -217,8 +219,8 @@ module learning_cell #(
 
     // Step: rate = multiplier 2**-shift; to the right, to nearest, or to the left as far as there is room
 
-    // Bounds are multiples of 2**-12, of l just below one: so that it can be at a bound, a master is kept with 12 fraction
-    // bits at least, and l with all.
+    // Bounds are multiples of 2**-12, of l just below one: so that it can be at a bound, a master is kept with 12
+    // fraction bits at least, and l with all.
     localparam MASTER_CUT = MASTER_BITS < 12 ? 14 : MASTER_BITS < 26 ? 26 - MASTER_BITS : 0;
     reg signed [29:0] l;
     reg signed [29-MASTER_CUT:0] masters[1:3];
@@ -227,7 +229,7 @@ module learning_cell #(
         - (kind == 2'd0 ? 8'sd4 : 8'sd0) - (kind == 2'd3 ? 8'sd0 : $signed({5'd0, gain}))
         + (kind == 2'd2 ? $signed({5'd0, lag}) : 8'sd0);
     wire [7:0] left_shifts = -right;
-    wire signed [35:0] room_mask = scratch;  // of a step to be shifted left: 2**k - 1, the largest that there is room for
+    wire signed [35:0] room_mask = scratch;  // of a step to be shifted left: 2**k - 1, the largest with room
     wire no_room = |((sum[35] ? ~sum : sum) & ~room_mask) || sum[35] && (sum & room_mask) == 36'sd0;
     wire signed [31:0] exact_step = sum[31:0];
     wire signed [31:0] short_step;
@@ -241,7 +243,7 @@ module learning_cell #(
             default: kind_of_derive = 2'd0;
         endcase
     wire [1:0] which = op == DERIVE ? kind_of_derive : kind;
-    wire signed [29:0] master = which == 2'd0 ? l : {masters[which], {MASTER_CUT{1'b0}}};
+    wire signed [29:0] master = which == 2'd0 ? l : masters[which] <<< MASTER_CUT;
     wire signed [32:0] stepped = master - short_step;
     wire signed [32:0] short_master;
     round #(.IN(33), .DROP(26 - MASTER_BITS), .MODE(ROUNDING)) parameters (.x(stepped), .y(short_master));

@@ -21,7 +21,7 @@ def run(name: str, vectors: Path, manifest: bench.Manifest, stage: str = "gates"
     with Scratch("netlist") as here:
         shutil.copytree(vectors / "tables", here / "tables")
         words = {key: value for key, value in given.items() if key not in bench.SIZES}
-        sources = [rtl / f"{name}.v", made(name, words, stage, here, rtl), rtl / "rom.v"]
+        sources = [bench.source(f"{name}.v", rtl), made(name, words, stage, here, rtl), bench.source("rom.v", rtl)]
         return bench.simulated(name, vectors, given, sources, PORTS_ONLY)
 
 
@@ -29,7 +29,7 @@ def made(name: str, words: dict[str, int], stage: str, here: Path, rtl: Path) ->
     """The netlist of a bench's circuit, in this directory, where tables/ is. Raises UserError."""
     circuit, files = name.removesuffix("_tb"), bench.BENCHES[name].files
     for file in files:  # yosys, in WebAssembly, sees its working directory and what is below, as relative paths
-        shutil.copy(rtl / file, here)
+        shutil.copy(bench.source(file, rtl), here)
     script = [
         f"read_verilog {' '.join(files)}",
         *(f"chparam -set {key} {value} {circuit}" for key, value in words.items()),

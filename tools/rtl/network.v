@@ -1,13 +1,14 @@
-// Cells that learn, wired as "wiring.vh" says (a lattice, forest, small world or skip lines: python -m tools.vectors writes
-// it): nothing but wires between the cells. All step together; within a step y ripples from the inputs to the outputs,
-// one wave of cells after the other, and messages ripple back.
+// Cells that learn, wired as "wiring.vh" says (a lattice, forest, small world or skip lines: python -m tools.vectors
+// writes it): nothing but wires between the cells. All step together; within a step y ripples from the inputs to the
+// outputs, one wave of cells after the other, and messages ripple back.
 //
-// Per image three sweeps over its rows: 0 forward, for the logits, which softmax turns to delta; 1 messages, whose largest
-// sets how many bits of them count as factors; 2 traces and gradients. Then one SGD step in all cells at once.
+// Per image three sweeps over its rows: 0 forward, for the logits, which softmax turns to delta; 1 messages, whose
+// largest sets how many bits of them count as factors; 2 traces and gradients. Then one SGD step in all cells at once.
 //
-// wiring.vh has, of so many CELLS, INPUTS, OUTPUTS, STEPS: of each cell LEFT and TOP, whom it hears (a cell; CELLS + i, input
-// i; NOBODY), RIGHT and BELOW, who hears it (a cell; CELLS + j, output j; NOBODY), DEPTH and HEIGHT, its wave on the way
-// forward and back, GAINED and LAGGED, whether its inputs are scaled; and of each output its cell, END.
+// wiring.vh has, of so many CELLS, INPUTS, OUTPUTS, STEPS: of each cell LEFT and TOP, whom it hears (a cell; CELLS + i,
+// input i; NOBODY), RIGHT and BELOW, who hears it (a cell; CELLS + j, output j; NOBODY), DEPTH and HEIGHT, its wave on
+// the way forward and back, as numbers of WAVE bits, GAINED and LAGGED, whether its inputs are scaled; and of each
+// output its cell, END.
 module network #(
     parameter Y_BITS = 14,  // word lengths: see learning_cell.v
     parameter TRACE_BITS = 29,
@@ -29,7 +30,7 @@ module network #(
     input [7:0] pixel,
     input [12:0] scale,  // of a pixel: x = pixel * scale / 64
     input [2:0] gain,  // binary exponent of the inputs
-    input [2:0] cool,
+    input [2:0] cool,  // logits are divided by 2**cool before the softmax
     input [5:0] label,
     output [5:0] best,
 
@@ -58,11 +59,13 @@ module network #(
     reg [2:0] state;
     reg [1:0] task_now;
     reg [2:0] operation;
-    reg [7:0] wave;  // the cells whose turn it is
+    reg [WAVE-1:0] wave;  // the cells whose turn it is
     reg [15:0] at;  // input that is loaded, cell that derives
     wire [CELLS-1:0] running, done;
     wire softmax_busy;
     wire softmax_start = state == COUNT && t == STEPS - 1;
+    reg counted;  // all logits are there: softmax begins
+    always @(posedge clk) counted <= softmax_start;
     assign busy = state != IDLE;
     assign stepped = state == NEXT;
     always @(posedge clk)
@@ -82,7 +85,7 @@ module network #(
                 LOAD: begin
                     at <= at == INPUTS ? 16'd0 : at + 16'd1;
                     operation <= FORWARD;
-                    wave <= 8'd0;
+                    wave <= 0;
                     if (at == INPUTS) state <= START;
                 end
                 START: state <= WAIT;
@@ -91,14 +94,14 @@ module network #(
                     state <= START;
                     case (operation)
                         FORWARD:
-                        if (wave != DEEPEST) wave <= wave + 8'd1;
+                        if (wave != DEEPEST) wave <= wave + 1'b1;
                         else begin
-                            wave <= 8'd0;
+                            wave <= 0;
                             if (sweep == 2'd0) state <= COUNT;
                             else operation <= MESSAGE;
                         end
                         MESSAGE:
-                        if (wave != HIGHEST) wave <= wave + 8'd1;
+                        if (wave != HIGHEST) wave <= wave + 1'b1;
                         else if (sweep == 2'd1) state <= NEXT;
                         else operation <= LEARN;
                         LEARN: state <= NEXT;
@@ -207,8 +210,9 @@ module network #(
             ) one (
                 .clk(clk), .clear(reset || state == CLEAR), .clear_peak(state == CLEAR && sweep == 2'd0),
                 .learning(sweep == 2'd2), .operation(operation), .busy(running[p]), .done(done[p]),
-                .start(state == START && (operation == DERIVE ? at == p : operation == FORWARD ? wave == DEPTH[p*8+:8]
-                    : operation == MESSAGE ? wave == HEIGHT[p*8+:8] : 1'b1)),
+                .start(state == START && (operation == DERIVE ? at == p
+                    : operation == FORWARD ? wave == DEPTH[p*WAVE+:WAVE]
+                    : operation == MESSAGE ? wave == HEIGHT[p*WAVE+:WAVE] : 1'b1)),
                 .gain(GAINED[p] ? gain : 3'd0), .lag(LAGGED[p] ? gain : 3'd0), .left(left), .top(top), .y(y[p*16+:16]),
                 .message_right(message_right), .message_below(message_below), .factor_right(factor_right),
                 .factor_below(factor_below), .lost_right(lost_right), .lost_below(lost_below), .c_right(c_right),
@@ -236,8 +240,6 @@ module network #(
                 else if (state == COUNT) logits[j*25+:25] <= with_it;
         end
     endgenerate
-    reg counted;
-    always @(posedge clk) counted <= softmax_start;
     softmax #(.COLS(OUTPUTS)) errors (
         .clk(clk), .start(counted), .logits(logits), .label(label), .cool(cool), .delta(delta), .best(best),
         .busy(softmax_busy)

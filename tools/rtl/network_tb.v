@@ -1,6 +1,6 @@
-// Trains the network on the images of level "network" (python -m tools.vectors) and holds everything against the vectors:
-// logits, delta, y and message of every cell at every step, gradients, parameters after each update, and the digest.
-// Runs in the vectors' directory. Prints PASS, or the first signal, image, cell and step that differ.
+// Trains the network on the images of level "network" (python -m tools.vectors) and holds everything against the
+// vectors: logits, delta, y and message of every cell at every step, gradients, parameters after each update, and the
+// digest. Runs in the vectors' directory. Prints PASS, or the first signal, image, cell and step that differ.
 `timescale 1ns / 1ns
 `define SIGNED(name, width, count, file) reg signed [width-1:0] name[0:count-1]; initial $readmemh(file, name);
 `define NATURAL(name, width, count, file) reg [width-1:0] name[0:count-1]; initial $readmemh(file, name);
@@ -112,7 +112,10 @@ module network_tb;
     integer waiting = 0;  // for what never ends
     always @(posedge clk) begin
         waiting = busy === 1'b0 ? 0 : waiting + 1;
-        if (waiting > STEPS * (3 * INPUTS + 60 * (DEEPEST + HIGHEST) + 300) + 100 * (OUTPUTS + CELLS) + 10000) check("busy", 1, 0);
+        if (waiting > STEPS * (3 * INPUTS + 60 * (DEEPEST + HIGHEST) + 300) + 100 * (OUTPUTS + CELLS) + 10000) begin
+            place = -1;
+            check("busy", 1, 0);
+        end
     end
 
     task run(input [1:0] what);
@@ -155,10 +158,10 @@ module network_tb;
 
     // CRC-32 (polynomial EDB88320) of a word, its lowest byte first, going on from another
 
-    function [31:0] crc(input [31:0] before, input [31:0] word);
+    function [31:0] crc(input [31:0] so_far, input [31:0] word);
         integer n;
         begin
-            crc = ~before;
+            crc = ~so_far;
             for (n = 0; n < 32; n = n + 1) crc = (crc >> 1) ^ (crc[0] ^ word[n] ? 32'hedb88320 : 32'd0);
             crc = ~crc;
         end

@@ -1,6 +1,7 @@
 // delta = softmax(logits / 2**cool) - onehot(label), and the class with the largest logit (the first of equal ones).
 // The engine's own way, operation by operation: exp by table, division by the leading 15 bits of the sum, to nearest.
-// Sequential: COLS (1 + 3 + 41) clocks and up to 17 more. Formats: logits Q14, delta Q22, exponentials Q23.
+// Sequential: COLS (1 + 3 + 40) clocks and up to 17 more; `start` begins anew whatever was going on, so there is no
+// reset. Formats: logits Q14, delta Q22, exponentials Q23.
 module softmax #(
     parameter COLS = 3
 ) (

@@ -20,7 +20,7 @@ def run(name: str, vectors: Path, manifest: bench.Manifest, rtl: Path = bench.RT
         log = directory / "log"
         runner = _runner()
         try:
-            runner.build(sources=[rtl / file for file in bench.BENCHES[name].files], hdl_toplevel=circuit,
+            runner.build(sources=[bench.source(file, rtl) for file in bench.BENCHES[name].files], hdl_toplevel=circuit,
                          parameters=given, build_args=["-g2005"], timescale=("1ns", "1ns"), build_dir=directory,
                          log_file=log)  # fmt: skip
             with contextlib.suppress(SystemExit):  # how the runner says, under pytest, that a test has failed

@@ -134,7 +134,7 @@ module unit #(
     wire signed [17:0] b_operand = (b_full + 30'sd2048) >>> 12;  // Q14
     wire signed [19:0] drive = s + b_operand;
     wire [19:0] magnitude = drive < 0 ? -drive : drive;
-    wire [16:0] at_tanh = magnitude[19:17] ? 17'h1ffff : magnitude[16:0];  // beyond 8.0 tanh is saturated
+    wire [16:0] at_tanh = |magnitude[19:17] ? 17'h1ffff : magnitude[16:0];  // beyond 8.0 tanh is saturated
     wire [29:0] at_l = l + 30'sd268435456;  // l + 4.0
     wire [9:0] tanh_address = at_tanh[16:8] + (state != DRIVE_HIGH);
     wire [9:0] l_address = at_l[29:21] + (state != TABLE);
@@ -183,7 +183,7 @@ module unit #(
     wire signed [31:0] eta_next = eta_full - total - product;
     wire signed [30:0] s_wide = total >>> (6 - GAIN);
     wire signed [18:0] s_next = s_wide > 262143 ? 262143 : s_wide < -262144 ? -262144 : s_wide;
-    wire signed [16:0] y_size = {3'b0, tanh_low} + ((product + 128) >>> 8);
+    wire signed [16:0] y_size = $signed({3'b0, tanh_low}) + ((product + 128) >>> 8);
     wire signed [16:0] y_next = drive < 0 ? -y_size : y_size;
     wire signed [27:0] d_loss = (product + 8192) >>> 14;
     wire signed [16:0] c_more = (product + 2048) >>> 12;  // of c or da/dl

@@ -29,7 +29,9 @@ def exact(about: str, integer: int, fraction: int) -> Signal:
 
 
 MASTER = Operand(exact("parameter", 3, 26), (*ties(14), *ties(12)), -W_HIGHEST, W_HIGHEST)
-LOG_TAU = Operand(exact("l", 3, 26), (*(k << 21 for k in range(-64, 64, 9)), *ties(10)), L_LOWEST, L_HIGHEST)
+BETWEEN = (-160432128, -146276352, -175112192, -163053568)  # c, c, da/dl, da/dl half way between two results
+LOG_TAU = Operand(exact("l", 3, 26), (*(k << 21 for k in range(-64, 64, 9)), *ties(10), *BETWEEN), L_LOWEST, L_HIGHEST)
+HALF_WAY = (640, 8128, 81792)  # arguments of a tanh half way between two results
 COEFFICIENT = Operand(exact("c", 1, 15), (C_ONE >> 1, 285), 0, C_ONE)
 DERIVATIVE = Operand(exact("da/dl", 1, 15), (), 0, 12055)
 WEIGHT = Operand(exact("wL or wT", 4, 12), (1 << 12, -1 << 12), -W, W)
@@ -115,7 +117,10 @@ def drive(el: Ints, et: Ints, wl: Ints, wt: Ints, b: Ints, gain: int, lag: int) 
 
 @operation(
     signal("y = tanh(s + b)", 1, 14, "the argument, at 8 - 2^-14"),
-    drive=Operand(exact("s + b", 9, 14), (131071, 131072, -131071, -131072, 128, 127, -128, *range(-900, 900, 111))),
+    drive=Operand(
+        exact("s + b", 9, 14),
+        (131071, 131072, -131071, -131072, 128, 127, -128, *range(-900, 900, 111), *HALF_WAY, *(-x for x in HALF_WAY)),
+    ),
 )
 def squash(drive: Ints) -> Fxp:
     size = looked_up(TANH, 14, shifted_up(saturated(abs(of(drive, 14)), 18), 6))

@@ -40,8 +40,9 @@ def wiring_vh(network: Lattice) -> str:
 
     depth = _waves([cells(left[p], top[p]) for p in range(n)], range(n))
     height = _waves([cells(right[p], below[p]) for p in range(n)], range(n - 1, -1, -1))
+    wave = max(8, max(*depth, *height).bit_length())
     sizes = {"CELLS": n, "INPUTS": network.rows, "OUTPUTS": network.cols, "STEPS": network.steps,
-             "DEEPEST": max(depth), "HIGHEST": max(height)}  # fmt: skip
+             "DEEPEST": max(depth), "HIGHEST": max(height), "WAVE": wave}  # fmt: skip
     heard = [[source % (NOBODY + 1) for source in sources] for sources in (left, top)]
     scaled = [[int(network.m[p * CELL + field] > 0) for p in range(n)] for field in (GAIN, LAG)]
     lines = [
@@ -49,7 +50,7 @@ def wiring_vh(network: Lattice) -> str:
         f"localparam {', '.join(f'{name} = {size}' for name, size in sizes.items())};",
         *(_packed(name, values, 16) for name, values in zip(("LEFT", "TOP"), heard, strict=True)),
         _packed("RIGHT", right, 16), _packed("BELOW", below, 16), _packed("END", ends, 16),
-        _packed("DEPTH", depth, 8), _packed("HEIGHT", height, 8),
+        _packed("DEPTH", depth, wave), _packed("HEIGHT", height, wave),
         *(_packed(name, values, 1) for name, values in zip(("GAINED", "LAGGED"), scaled, strict=True)),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
