@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from host.base.cli import UserError
-from tools.rtl import bench, resources
+from tools.rtl import bench, plainer, resources
 from tools.vectors import writing
 from tools.vectors.lookup import tables_level
 
@@ -82,6 +82,19 @@ def test_the_study_has_words_for_all_that_the_verilog_can_shorten() -> None:
     cells, units = bench.words(resources.CELLS), bench.words(resources.UNITS, diagonal=True)
     for name, given in (("network_tb", cells), ("unit_tb", units)):
         assert given.keys() == {"ROUNDING", *(f"{word}_BITS" for word in bench.BENCHES[name].words)}
+
+
+def test_what_is_taken_out_is_there_once() -> None:
+    text = (bench.RTL / "learning_cell.v").read_text()
+    texts = [plainer.edited(text, edits) for edits in plainer.WITHOUT.values()]
+    assert len({text, *texts}) == 1 + len(texts)
+    with pytest.raises(UserError, match=r"'no such text' is not there once in learning_cell.v"):
+        plainer.edited(text, [("no such text", "")])
+
+
+def test_a_table_of_what_is_taken_out_says_what_that_saves() -> None:
+    found = [{"without": name, "luts": a, "luts_short": b} for name, a, b in (("nothing", 90, 80), ("fine", 70, 75))]
+    assert list(plainer.rows(found))[-1] == "| fine | 70 | 20 | 75 | 5 |"
 
 
 def test_a_row_sums_up_the_tables_of_carries_and_memories() -> None:

