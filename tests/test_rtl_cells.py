@@ -106,6 +106,21 @@ def test_a_cell_forward_is_the_engine_for_thirty_thousand_steps(tmp_path: Path) 
 
 
 @ICARUS
+def test_all_signals_of_a_bench_can_be_recorded(tmp_path: Path, answer: Callable[..., Any]) -> None:
+    written(TRIALS["one cell, one step"](), tmp_path / "vectors")
+    given = ("check", tmp_path / "vectors", "--waves", tmp_path / "cell.vcd")
+    assert answer(command.main, *given, "--bench", "forward_cell_tb")[0] == 0
+    text = (tmp_path / "cell.vcd").read_text()
+    assert text.startswith("$date") and re.search(r"\$var reg +31 \S+ el_stored", text) and "#1\n" in text
+    code, _, said = answer(command.main, *given)
+    assert code == 2 and "--waves is of one bench; choose it with --bench" in said
+    (tmp_path / "cell.vcd").write_text("a letter")
+    code, _, said = answer(command.main, *given, "--bench", "forward_cell_tb")
+    assert code == 2 and "cell.vcd is there and no record of signals; give another --waves" in said
+    assert (tmp_path / "cell.vcd").read_text() == "a letter"
+
+
+@ICARUS
 @pytest.mark.parametrize("images", [2, pytest.param(50, marks=pytest.mark.slow)])
 def test_a_network_learns_digits_as_the_engine_does(images: int, tmp_path: Path) -> None:
     """50 images: 12,600 steps of a cell, 450 updates."""

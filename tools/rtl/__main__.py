@@ -4,6 +4,7 @@
   python -m tools.rtl check DIR          every bench that these vectors are for, under Icarus Verilog
   python -m tools.rtl check DIR --cocotb           the cells, driven from Python by cosim.py: to copy for one's own
   python -m tools.rtl check DIR --netlist gates    the cells as yosys synthesizes them
+  python -m tools.rtl check DIR --bench learning_cell_tb --waves FILE.vcd    and record all signals, for GTKWave
   python -m tools.rtl check DIR --rtl MINE         with a forward_cell.v, say, of one's own in MINE; the rest is ours
   python -m tools.rtl faults [DIR]       faults put into the Verilog, one at a time: all must be found and named
   python -m tools.rtl resources          LUTs, registers, multipliers, clocks: with the engine's words, with the study's
@@ -46,15 +47,33 @@ def check(vectors: Path, only: str | None, as_json: bool, run: Run, all_have_it:
     return int(failed)
 
 
-def chosen(cocotb: bool, stage: str | None, rtl: Path | None) -> Run:
-    """What runs a bench, or has its place. stage: of synthesis; rtl: Verilog instead of ours. Raises UserError."""
+def recorded(waves: Path | None, only: str | None) -> Path | None:
+    """Where the signals of a simulation go. Raises UserError if that cannot be, or is something else already."""
+    if waves is None:
+        return None
+    if only is None:
+        raise cli.UserError("--waves is of one bench; choose it with --bench")
+    try:
+        if waves.exists() and not waves.read_bytes()[:5] == b"$date":
+            raise cli.UserError(f"{waves} is there and no record of signals; give another --waves")
+        waves.touch()
+    except OSError as error:
+        raise cli.UserError(f"cannot write {waves} ({error.strerror}); give another --waves") from error
+    return waves
+
+
+def chosen(cocotb: bool, stage: str | None, rtl: Path | None, waves: Path | None) -> Run:
+    """What runs a bench, or has its place. stage: of synthesis; rtl: Verilog instead of ours. Raises UserError.
+
+    waves: where the signals of a bench go.
+    """
     where = (rtl or bench.RTL).absolute()
     ours = sorted(path.name for path in bench.RTL.glob("*.v"))
     if not any((where / file).is_file() for file in ours):
         raise cli.UserError(f"--rtl {rtl} has none of {', '.join(ours)}; copy there, from {bench.RTL}, what you change")
     if cocotb:
         return partial(under_cocotb.run, rtl=where)
-    return partial(bench.run, rtl=where) if stage is None else partial(netlist.run, stage=stage, rtl=where)
+    return partial(bench.run, rtl=where, waves=waves) if stage is None else partial(netlist.run, stage=stage, rtl=where)
 
 
 def broken(vectors: Path | None, only: str | None, as_json: bool) -> int:
@@ -85,6 +104,7 @@ RUNNING = (cli.Case("check and faults", lambda args: args.what != "resources"),)
 COUNTING = (cli.Case("resources", lambda args: args.what == "resources"),)
 CHANGED = (cli.Case("faults", lambda args: args.what == "faults"), *COUNTING)
 COCOTB = cli.Case("--cocotb", lambda args: bool(args.cocotb))
+NETLIST = cli.Case("--netlist", lambda args: args.netlist is not None)
 
 
 def main() -> int:
@@ -117,6 +137,13 @@ def main() -> int:
         "--rtl", type=Path, metavar="MINE", useless=CHANGED,
         help="a directory of Verilog: a file there takes the place of ours of that name",
     )  # fmt: skip
+    parser.option(
+        "--waves",
+        type=Path,
+        metavar="FILE",
+        useless=(*CHANGED, COCOTB, NETLIST),
+        help="with --bench: its signals, as VCD",
+    )
     parser.option("--json", action="store_true", help="print each result as a JSON object on a line")
     args: argparse.Namespace = parser.parse_args()
     if args.what == "faults":
@@ -127,7 +154,7 @@ def main() -> int:
         return count(args.disturb, args.design, args.json, args.without)
     if args.vectors is None:
         raise cli.UserError("check needs a directory of vectors; make one: python -m tools.vectors --out DIR")
-    run = chosen(args.cocotb, args.netlist, args.rtl)
+    run = chosen(args.cocotb, args.netlist, args.rtl, recorded(args.waves, args.bench))
     return check(args.vectors, args.bench, args.json, run, not args.cocotb and args.netlist is None)
 
 

@@ -173,17 +173,25 @@ def tool(name: str, package: str) -> str:
     return found
 
 
-def run(name: str, vectors: Path, manifest: Manifest, rtl: Path = RTL) -> str:
+def run(name: str, vectors: Path, manifest: Manifest, rtl: Path = RTL, waves: Path | None = None) -> str:
     """What the bench says of these vectors, in a line: PASS or FAIL, and more. rtl: Verilog instead of ours.
+
+    waves: a file for the signals of the simulation (VCD).
 
     Raises UserError if it cannot be compiled, or says nothing.
     """
     sources = [source(file, rtl) for file in (f"{name}.v", *BENCHES[name].files)]
-    return simulated(name, vectors, parameters(name, manifest), sources)
+    if waves is None:
+        return simulated(name, vectors, parameters(name, manifest), sources)
+    flags = ("-s", "waves")  # a second top
+    given = parameters(name, manifest)
+    return simulated(name, vectors, given, [*sources, RTL / "waves.v"], *flags, plus=f"+waves={waves.absolute()}")
 
 
-def simulated(name: str, vectors: Path, given: dict[str, int], sources: Sequence[Path], *flags: str) -> str:
-    """As run(), with these parameters, sources, and more flags of iverilog."""
+def simulated(
+    name: str, vectors: Path, given: dict[str, int], sources: Sequence[Path], *flags: str, plus: str = "+"
+) -> str:
+    """As run(), with these parameters, sources, and more flags of iverilog. plus: an argument of the simulation."""
     iverilog, vvp = tool("iverilog", "iverilog"), tool("vvp", "iverilog")
     now = "compiling"
     with Scratch("rtl") as directory, heartbeat(lambda: f"{name}: {now}"):
@@ -198,7 +206,7 @@ def simulated(name: str, vectors: Path, given: dict[str, int], sources: Sequence
         if done.stderr:  # warnings: those of one version are not those of another
             say(done.stderr.strip())
         said = ""
-        with subprocess.Popen([vvp, "-n", str(program)], cwd=vectors, text=True, stdout=subprocess.PIPE,
+        with subprocess.Popen([vvp, "-n", str(program), plus], cwd=vectors, text=True, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT) as simulation:  # fmt: skip
             try:
                 for line in simulation.stdout or ():
