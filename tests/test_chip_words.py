@@ -75,7 +75,7 @@ def texts(kind: str) -> st.SearchStrategy[str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(seed=st.integers(0, 2**31 - 1), gain=st.integers(0, MAX_GAIN), cool=st.integers(0, MAX_COOL), data=st.data())
 def test_any_word_lengths_and_roundings_give_the_disturbed_engines_bits(kind, seed, gain, cool, data):
     together, walk = both(kind, seed, data.draw(texts(kind)), gain=gain, cool=cool)

@@ -86,6 +86,7 @@ def test_without_saturation_one_does() -> None:
         trained(wild(4, **LOUD), watched(dialect.parse(text)).kernels)
 
 
+@pytest.mark.slow
 def test_the_command_pairs_a_variant_with_the_engine(answer: Callable[..., Any]) -> None:
     code, out, _ = answer(easier.main, "--seeds", "1-2", "--variant", "exponent=12", "--json", "--graph", "forest")
     engine, variant = map(json.loads, out.splitlines())

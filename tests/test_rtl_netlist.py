@@ -28,6 +28,7 @@ needed = pytest.mark.skipif(
 )
 SHORT = "; ".join(f"{signal} bits={bits}" for signal, bits in BITS.items())
 WORDS = pytest.mark.parametrize("disturb", ["", SHORT], ids=["the engine's words", "short words"])
+SOME = pytest.mark.parametrize("disturb", ["", pytest.param(SHORT, marks=pytest.mark.slow)], ids=["whole", "short"])
 Made = Callable[[Trial], tuple[Path, bench.Manifest]]
 
 
@@ -40,17 +41,15 @@ def made(tmp_path: Path) -> Made:
 
 
 @needed
-@pytest.mark.parametrize(
-    "disturb", ["", pytest.param(SHORT, marks=pytest.mark.slow)], ids=["the engine's words", "short"]
-)
+@SOME
 def test_forward_in_gates(made: Made, disturb: str) -> None:
-    vectors = made(wild(3, rows=2, cols=3, steps=11, images=4, disturb=disturb))
+    vectors = made(wild(3, rows=2, cols=3, steps=11, images=1, disturb=disturb))
     said = netlist.run("forward_cell_tb", *vectors)
-    assert said == "PASS forward_cell_tb: 264 cell-steps, 8 clocks for each"
+    assert said == "PASS forward_cell_tb: 66 cell-steps, 8 clocks for each"
 
 
 @needed
-@WORDS
+@SOME
 def test_learning_in_words(made: Made, disturb: str) -> None:
     vectors = made(wild(3, rows=2, cols=2, steps=5, images=4, disturb=disturb))
     said = netlist.run("learning_cell_tb", *vectors, "words")

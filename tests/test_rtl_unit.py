@@ -26,11 +26,13 @@ def said(trial: Trial, out: Path) -> str:
     return bench.run("unit_tb", out, written(trial, out))
 
 
-def test_the_unit_is_the_engine_on_digits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("images", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_the_unit_is_the_engine_on_digits(images: int, tmp_path: Path) -> None:
     data = dataset.load(None)
     config = configure(data, "diagonal", 1, 1, graph="diagonal")
-    trial = Trial(config, data.train_images[:4], data.train_labels[:4])
-    assert said(trial, tmp_path / "vectors") == "PASS unit_tb: 3136 unit-steps, 112 updates, 92 clocks per unit-step"
+    trial = Trial(config, data.train_images[:images], data.train_labels[:images])
+    alike = f"PASS unit_tb: {images * 784} unit-steps, {images * 28} updates, 92 clocks per unit-step"
+    assert said(trial, tmp_path / "vectors") == alike
 
 
 @pytest.mark.parametrize("disturb", DISTURBANCES, ids=["all bits", "floor", "nearest", "zero"])
