@@ -22,6 +22,15 @@ from tools.faults.world import World
 Answer = tuple[int, str, str]  # exit code, stdout, stderr
 
 
+# Files that take longest, of few tests each: begun first, so that none of them is left alone at the end.
+LONGEST = ("test_study.py", "test_sim_killed.py", "test_stream.py", "test_disturbed.py", "test_report_in_browser.py",
+           "test_gradients.py", "test_report.py", "test_rtl_cells.py", "test_install.py")  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """One more than there are cores: much of the time a test waits for a child process."""
     return min(6, (os.cpu_count() or 1) + 1)

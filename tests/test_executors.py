@@ -27,7 +27,7 @@ WIRINGS = {
 
 @pytest.mark.parametrize("exact", [False, True], ids=["snap1", "exact"])
 @pytest.mark.parametrize("graph", WIRINGS)
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(
     rows=st.integers(1, 6),
     cols=st.integers(1, 4),
@@ -54,7 +54,7 @@ def test_stepping_all_cells_together_gives_the_same_bits(graph, exact, rows, col
         assert lattice.w.tolist() == [v for cell in together.w for v in cell]
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(
     st.integers(1, 5), st.integers(1, 4), st.integers(1, 4), st.integers(1, 20), st.integers(0, MAX_GAIN),
     st.integers(0, MAX_COOL), st.integers(0, 2**31), st.data(),

@@ -29,10 +29,11 @@ TRAINED = 1500  # images between "before" and "after"
 THE_LATTICES = ("article", "critical")
 TIGHTEST = {"article": 0.1, "forest": 0.1, "forest-exact": 0.1, "diagonal": 2, "small-world": 10}
 CASES = [
-    pytest.param(preset, seed, trained, marks=[] if preset in THE_LATTICES or seed == 1 else [pytest.mark.slow])
+    pytest.param(preset, seed, trained, marks=[] if usual else [pytest.mark.slow])
     for preset in PRESETS
     for seed in (1, 2, 3)
     for trained in (False, True)
+    for usual in [seed == 1 and (trained or preset in THE_LATTICES)]
 ]
 cases = pytest.mark.parametrize("preset, seed, trained", CASES)
 

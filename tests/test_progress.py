@@ -29,6 +29,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return call
 
 
+@pytest.mark.slow
 def test_bench_names_executors_and_rounds_and_no_goal(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its figures are for the reader to judge: what we aimed at is nothing that a user's machine fails in."""
     monkeypatch.setattr(bench, "ROUND", {"llvm": 10, "python": 5, "float oracle": 5})

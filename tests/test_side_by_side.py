@@ -46,7 +46,7 @@ def compare(lanes: int, images: int, name: str, preset: str = "critical", rows: 
 
 
 @pytest.mark.parametrize("preset", ("article", "critical", "forest-exact", "diagonal"))
-@pytest.mark.parametrize("lanes", [1, 3, 4, 8, 16])
+@pytest.mark.parametrize("lanes", [1, 3, pytest.param(4, marks=pytest.mark.slow), 8, 16])
 def test_every_lane_is_the_lattice_alone(lanes: int, preset: str) -> None:
     """Three of four lanes, too; with `article`, cells that hear nothing in some lanes only."""
     compare(lanes, 60, "llvm", preset)

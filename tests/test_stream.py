@@ -271,6 +271,7 @@ def test_after_a_run_the_board_listens_to_ctrl_c_again(train, board, tmp_path) -
     assert any(part[1:2] == bytes([wire.HELLO]) for part in parts)
 
 
+@pytest.mark.slow
 def test_a_short_soak_through_a_pty(monkeypatch, capsys) -> None:
     monkeypatch.setattr(sys, "argv", ["soak", "--pty", "--faults", "80", "--json"])
     assert soak.main() == 0
