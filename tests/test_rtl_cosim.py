@@ -18,7 +18,7 @@ from tools.rtl.wild import wild, written
 
 needed = pytest.mark.skipif(
     not (shutil.which("iverilog") and importlib.util.find_spec("cocotb_tools")),
-    reason="needs Icarus (apt-get install iverilog) and cocotb 2 (pip install 'shoreline[rtl]')",
+    reason="needs Icarus (apt-get install iverilog) and cocotb 2 (pip install -e '.[rtl]')",
 )
 SHORT = "; ".join(f"{signal} bits={bits}" for signal, bits in BITS.items())
 FAULTS = {  # in forward_cell.v or learning_cell.v, and the signal that shows it first
@@ -99,7 +99,7 @@ def test_verilog_that_does_not_compile_is_an_error_that_quotes_icarus(vectors: P
 def test_without_cocotb_or_icarus_it_says_how_to_get_them(vectors: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}")
     monkeypatch.setitem(sys.modules, "cocotb_tools.runner", None)
-    with pytest.raises(UserError, match=r"pip install 'shoreline\[rtl\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '.\[rtl\]'"):
         under_cocotb.run("forward_cell_tb", vectors, bench.read(vectors))
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(UserError, match="apt-get install iverilog"):

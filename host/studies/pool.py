@@ -50,7 +50,7 @@ class Pool:
         try:
             from distributed import Client, LocalCluster
         except ImportError as error:
-            raise UserError("--backend dask needs Dask; install it with: pip install 'shoreline[cluster]'") from error
+            raise UserError("--backend dask needs Dask; install it with: pip install -e '.[cluster]'") from error
         if scheduler is not None:
             try:
                 client = self.stack.enter_context(Client(scheduler, timeout=CONNECT, set_as_default=False))

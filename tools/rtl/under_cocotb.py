@@ -38,7 +38,7 @@ def _runner() -> Any:
     try:
         from cocotb_tools.runner import get_runner
     except ImportError as error:
-        raise UserError("there is no cocotb 2 here; install it: pip install 'shoreline[rtl]'") from error
+        raise UserError("there is no cocotb 2 here; install it: pip install -e '.[rtl]'") from error
     return get_runner("icarus")
 
 
