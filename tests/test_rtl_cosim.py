@@ -42,14 +42,8 @@ def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def broken(rtl: Path, right: str, wrong: str) -> Path:
     """The Verilog with this in one place instead of that."""
-    rtl.mkdir()
-    found = 0
-    for file in bench.RTL.glob("*.v"):
-        text = file.read_text()
-        found += text.count(right) if file.stem in bench.LEARNING else 0
-        (rtl / file.name).write_text(text.replace(right, wrong))
-    assert found == 1
-    return rtl
+    (file,) = (f"{name}.v" for name in bench.LEARNING if right in (bench.RTL / f"{name}.v").read_text())
+    return bench.changed(rtl, file, [(right, wrong)])
 
 
 @needed

@@ -61,9 +61,10 @@ def test_every_fault_fits_its_file_once(file: str) -> None:
 
 
 def test_a_fault_that_does_not_fit_is_refused(tmp_path: Path) -> None:
-    shutil.copy(bench.RTL / "round.v", tmp_path)
     fault = Fault("nothing", "round.v", "no such text", "", "forward_cell_tb", "y")
-    refused(lambda: fault.put(tmp_path), "nothing: 'no such text' is not there once in round.v", "faults.py")
+    refused(
+        lambda: faults.tried(fault, tmp_path, {}), "'no such text' is not there once in round.v", "say what is there"
+    )
 
 
 @ICARUS

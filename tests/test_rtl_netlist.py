@@ -9,7 +9,7 @@ import pytest
 
 from host.base.cli import UserError
 from tools.rtl import __main__ as rtl
-from tools.rtl import bench, netlist, resources
+from tools.rtl import bench, netlist, yosys
 from tools.rtl.faults import BITS
 from tools.rtl.wild import wild, written
 from tools.vectors.trial import Trial
@@ -17,7 +17,7 @@ from tools.vectors.trial import Trial
 
 def _yosys() -> bool:
     try:
-        return bool(resources.program())
+        return bool(yosys.program())
     except UserError:
         return False
 
@@ -76,11 +76,7 @@ def test_learning_in_gates(made: Made, disturb: str) -> None:
 def test_a_fault_is_seen_at_the_ports(
     made: Made, tmp_path: Path, name: str, file: str, right: str, wrong: str, first: str
 ) -> None:
-    cells = tmp_path / "rtl"
-    shutil.copytree(bench.RTL, cells)
-    text = (cells / file).read_text()
-    assert text.count(right) == 1
-    (cells / file).write_text(text.replace(right, wrong))
+    cells = bench.changed(tmp_path / "rtl", file, [(right, wrong)])
     said = netlist.run(name, *made(wild(3, rows=2, cols=2, steps=3, images=2)), "words", cells)
     assert said.startswith(f"FAIL {name}: signal {first} "), said
 
@@ -95,7 +91,7 @@ def test_the_command_takes_the_cells_alone(answer: Callable[..., Any], made: Mad
 @needed
 def test_what_yosys_does_not_understand_is_an_error_that_quotes_it(made: Made, tmp_path: Path) -> None:
     cells = tmp_path / "rtl"
-    shutil.copytree(bench.RTL, cells)
+    cells.mkdir()
     (cells / "round.v").write_text("module round(input x, output y); assign y = none_such(x); endmodule\n")
-    with pytest.raises(UserError, match=r"(?s)no netlist of forward_cell:.*none_such"):
+    with pytest.raises(UserError, match=r"(?s)no circuit of forward_cell to words:.*none_such"):
         netlist.run("forward_cell_tb", *made(wild(3, rows=2, cols=2, steps=3, images=1)), "words", cells)

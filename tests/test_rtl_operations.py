@@ -56,11 +56,7 @@ def test_no_operation_is_left_out_but_those_of_other_circuits() -> None:
 )
 def test_the_operation_that_is_wrong_is_named(vectors: Path, tmp_path: Path, right: str) -> None:
     wrong, operation = FAULTS[right]
-    found = 0
-    for path in bench.RTL.glob("*.v"):
-        text = path.read_text()
-        found += text.count(right) if path.name in bench.BENCHES["operations_tb"].files else 0
-        (tmp_path / path.name).write_text(text.replace(right, wrong))
-    assert found == 1
+    (file,) = (name for name in bench.BENCHES["operations_tb"].files if right in (bench.RTL / name).read_text())
+    bench.changed(tmp_path, file, [(right, wrong)])
     said = bench.run("operations_tb", vectors, bench.read(vectors), tmp_path)
     assert said.startswith(f"FAIL operations_tb: operation {operation} case "), said

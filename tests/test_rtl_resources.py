@@ -57,11 +57,7 @@ def test_a_learning_cell_has_two_multipliers(tables: Path) -> None:
 
 @needs_yosys
 def test_a_latch_is_refused(tables: Path, tmp_path: Path) -> None:
-    rtl = tmp_path / "rtl"
-    shutil.copytree(bench.RTL, rtl, ignore=lambda *_: ["__pycache__"])
-    text, default = (rtl / "forward_cell.v").read_text(), "        p = c;\n        q = change;\n"
-    assert text.count(default) == 1
-    (rtl / "forward_cell.v").write_text(text.replace(default, ""))
+    rtl = bench.changed(tmp_path / "rtl", "forward_cell.v", [("        p = c;\n        q = change;\n", "")])
     with pytest.raises(UserError, match=r"no circuit of forward_cell: .*dlatch"):
         resources.cells("forward_cell", tables, {}, rtl)
 
@@ -90,12 +86,12 @@ def test_the_study_has_words_for_all_that_the_verilog_can_shorten() -> None:
         assert given.keys() == {"ROUNDING", *(f"{word}_BITS" for word in bench.BENCHES[name].words)}
 
 
-def test_what_is_taken_out_is_there_once() -> None:
-    text = (bench.RTL / "learning_cell.v").read_text()
-    texts = [plainer.edited(text, edits) for edits in plainer.WITHOUT.values()]
-    assert len({text, *texts}) == 1 + len(texts)
+def test_what_is_taken_out_is_there_once(tmp_path: Path) -> None:
+    file = f"{plainer.CELL}.v"
+    texts = [(bench.changed(tmp_path, file, edits) / file).read_text() for edits in plainer.WITHOUT.values()]
+    assert len({(bench.RTL / file).read_text(), *texts}) == 1 + len(texts)
     with pytest.raises(UserError, match=r"'no such text' is not there once in learning_cell.v"):
-        plainer.edited(text, [("no such text", "")])
+        bench.changed(tmp_path, file, [("no such text", "")])
 
 
 def test_a_table_of_what_is_taken_out_says_what_that_saves() -> None:

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,6 +142,23 @@ def read(vectors: Path) -> Manifest:
 def source(file: str, rtl: Path) -> Path:
     """Where a file of the Verilog is: in this directory, or else ours."""
     return rtl / file if (rtl / file).is_file() else RTL / file
+
+
+def changed(directory: Path, file: str, edits: Iterable[tuple[str, str]]) -> Path:
+    """The directory, with the file in it, changed from ours: of each edit the new text for the old one.
+
+    Raises UserError for an old text that is not there once.
+    """
+    text = (RTL / file).read_text()
+    for old, new in edits:
+        if text.count(old) != 1:
+            raise UserError(
+                f"{old[:60]!r} is not there once in {file}; whoever changed that must say what is there now"
+            )
+        text = text.replace(old, new)
+    directory.mkdir(exist_ok=True)
+    (directory / file).write_text(text)
+    return directory
 
 
 def benches(manifest: Manifest, only: str | None = None) -> list[str]:

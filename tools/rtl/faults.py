@@ -1,15 +1,13 @@
 """Faults put into a copy of the Verilog, one at a time: the benches must find each, and name what is wrong first."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from host.base.cli import UserError
 from host.base.scratch import Scratch
 from tools.rtl import bench
-from tools.rtl.bench import RTL, Manifest
+from tools.rtl.bench import Manifest
 from tools.rtl.wild import loud, wild, written
 from tools.vectors.trial import Trial
 
@@ -37,16 +35,6 @@ class Fault:
     bench: str
     first: str
     trial: str = "wild"
-
-    def put(self, directory: Path) -> None:
-        """Into a copy of the Verilog. Raises UserError if the text is not there once."""
-        path = directory / self.file
-        text = path.read_text()
-        if text.count(self.old) != 1:
-            raise UserError(
-                f"{self.about}: {self.old!r} is not there once in {self.file}; tell tools/rtl/faults.py what is"
-            )
-        path.write_text(text.replace(self.old, self.new))
 
 
 def _of(bench: str, file: str, *faults: tuple[str, str, str, str] | tuple[str, str, str, str, str]) -> list[Fault]:
@@ -167,9 +155,7 @@ FAULTS = (*FORWARD, *LEARNING, *SHORT_WORDS, *NETWORK, *UNITS)
 def tried(fault: Fault, vectors: Path, manifest: Manifest) -> str:
     """What the bench says of these vectors with the fault in the Verilog."""
     with Scratch("fault") as directory:
-        for path in RTL.glob("*.v"):
-            shutil.copy(path, directory)
-        fault.put(directory)
+        bench.changed(directory, fault.file, [(fault.old, fault.new)])
         return bench.run(fault.bench, vectors, manifest, directory)
 
 

@@ -2,7 +2,7 @@
 //
 // An accumulator is Q(Q + fine), with half an LSB of what is read of it (1 << 14) in it that is no part of the value.
 // What is stored is rounded from the value, whatever `fine` is. At full length (KEPT >= Q) it is the accumulator
-// itself. A sweep begins with START.
+// itself. A sweep begins with 0, at full length with that half LSB.
 module kept #(
     parameter KEPT = 29,
     parameter Q = 25,

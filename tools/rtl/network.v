@@ -53,6 +53,7 @@ module network #(
     localparam MANTISSA = 16 - $clog2(STEPS + 1);  // bits of a message as a factor
     localparam [1:0] DERIVE_ONLY = 0, TRAIN = 2;  // 1: CLASSIFY
     localparam [2:0] FORWARD = 0, MESSAGE = 1, LEARN = 2, FINISH = 3, UPDATE = 4, DERIVE = 5;  // learning_cell.v
+
     // The sequencer
 
     localparam [2:0] IDLE = 0, CLEAR = 1, LOAD = 2, START = 3, WAIT = 4, COUNT = 5, SOFTMAX = 6, NEXT = 7;

@@ -1,11 +1,9 @@
 """What single things cost a learning cell: it is synthesized without them, and agrees with the engine no more."""
 
-import shutil
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Any
 
-from host.base.cli import UserError
 from host.base.scratch import Scratch
 from tools.rtl import bench, resources
 
@@ -38,15 +36,6 @@ WITHOUT: dict[str, Edits] = {
 ALL = ("fine", "block exponents", "gain and lag", "the step's shift")  # what depends on data
 
 
-def edited(text: str, edits: Iterable[tuple[str, str]]) -> str:
-    """The Verilog with these edits. Raises UserError if an old text is not there once."""
-    for old, new in edits:
-        if text.count(old) != 1:
-            raise UserError(f"{old[:60]!r} is not there once in {CELL}.v; tell tools/rtl/plainer.py what is")
-        text = text.replace(old, new)
-    return text
-
-
 def measured(disturb: str | None) -> Iterator[dict[str, Any]]:
     """LUTs in all without each thing, with the engine's words and with short ones (None: the study's).
 
@@ -58,10 +47,7 @@ def measured(disturb: str | None) -> Iterator[dict[str, Any]]:
     with Scratch("plainer") as here:
         resources.vectors("cell", "", here / "vectors")
         for number, (name, edits) in enumerate(variants.items()):
-            rtl = here / f"rtl-{number}"
-            shutil.copytree(bench.RTL, rtl, ignore=lambda *_: ["__pycache__"])
-            path = rtl / f"{CELL}.v"
-            path.write_text(edited(path.read_text(), edits))
+            rtl = bench.changed(here / f"rtl-{number}", f"{CELL}.v", edits)
             luts = []
             for text in ("", short):
                 found = resources.cells(CELL, here / "vectors", bench.words(text), rtl)

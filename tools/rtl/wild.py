@@ -6,7 +6,6 @@ Same arguments, same trial: the vectors made of one are the same every time.
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from tools.vectors.lookup import tables_level
 from tools.vectors.network import network_level
 from tools.vectors.trial import Trial
 from tools.vectors.unit import unit_level
-from tools.vectors.wired import FILE, wiring_vh
+from tools.vectors.wired import add_wiring
 
 SHIFTS = (14, 14, 18, 22, 30, 40)  # of rates: the lowest makes steps that run into the bounds
 SIZES = (1 << 29, 1 << 26, 1 << 20)  # of weights and biases: 8.0, 1.0, 1/64
@@ -88,6 +87,5 @@ def written(trial: Trial, out: Path) -> Manifest:
     """Write the vectors that benches read; return their manifest."""
     own = [unit_level] if trial.diagonal else [cell_level, network_level]
     made = writing.made([table for level in (tables_level, *own) for table in level(trial)])
-    if not trial.diagonal:
-        made.files[FILE] = partial(writing.text, wiring_vh(trial.network()))
+    add_wiring(made, trial)
     return writing.write(out, made, {"command": writing.COMMAND, "configuration": trial.config.as_dict()})

@@ -25,7 +25,6 @@ import hashlib
 import json
 import shlex
 from collections.abc import Callable
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -41,7 +40,7 @@ from tools.vectors.network import network_level
 from tools.vectors.signals import Table
 from tools.vectors.trial import Trial, chosen
 from tools.vectors.unit import unit_level
-from tools.vectors.wired import FILE, wiring_vh
+from tools.vectors.wired import add_wiring
 
 SAVED = (cli.Case("--checkpoint", lambda args: args.checkpoint is not None),)
 PATHS = ("out", "data", "checkpoint")  # of which the command in the manifest has the last part
@@ -114,8 +113,7 @@ def main() -> int:
         if not trial.diagonal:  # whose units compare for themselves
             agree(trial.seen, trial.chip)
         made = writing.made([table for level in wanted for table in level(trial)])
-        if not trial.diagonal:
-            made.files[FILE] = partial(writing.text, wiring_vh(trial.network()))
+        add_wiring(made, trial)
         doing = f"writing {len(made.files)} files"
         manifest = writing.write(args.out, made, made_by | {"configuration": trial.config.as_dict()})
     digest = f"{int(trial.seen['digest'][-1]):08x}"

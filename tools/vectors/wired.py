@@ -1,9 +1,12 @@
 """The wiring of two-input cells for tools/rtl/network.v: who is connected with whom, as constants of Verilog."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from fixedpoint.lattice import CELL, GAIN, LAG, Lattice
+from tools.vectors import writing
 from tools.vectors.engine import wiring
+from tools.vectors.trial import Trial
 
 FILE = "network/wiring.vh"
 NOBODY = 0xFFFF
@@ -54,3 +57,9 @@ def wiring_vh(network: Lattice) -> str:
         *(_packed(name, values, 1) for name, values in zip(("GAINED", "LAGGED"), scaled, strict=True)),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def add_wiring(made: writing.Made, trial: Trial) -> None:
+    """The file, to what is to be written, if it is a network of two-input cells."""
+    if not trial.diagonal:
+        made.files[FILE] = partial(writing.text, wiring_vh(trial.network()))
