@@ -143,7 +143,7 @@ def test_traces_sums_and_steps_of_a_unit_are_real_numbers_by_their_formats() -> 
     near(v("network/factor"), d)
     sums = {"l": (d * eta).sum(-1), "b": d.sum(-1), "v": y.sum(-1), "w": (d[:, :, None] * e).sum(-1) / unit}
     for group, found in sums.items():
-        near(v(f"network/{group}_sum"), found)
+        near(v(f"network/sum_{group}_complete"), found)
         if group != "v":
             step = v(f"unit/multiplier_{group}") / 2 ** v(f"unit/shift_{group}")
             whole = found * (m[..., None] * unit if group == "w" else m)

@@ -133,7 +133,8 @@ UNITS = [
     Fault(about, "unit.v", old, new, "unit_tb", first, "units")
     for about, old, new, first in (
         ("traces move away from their inputs", "p = x - e_value", "p = x + e_value", "e image 0 unit 0 step 1 input "),
-        ("the last step's traces are not summed", "SUM, LAST: begin", "SUM: begin", "w_sum image 0 unit 0 input "),
+        ("the last step's traces are not summed", "SUM, LAST: begin", "SUM: begin",
+         "sum_w_complete image 0 unit 0 input "),
         ("traces are not read after the first step", "fresh <= 0;", "", "e image 0 unit 0 step 1 input "),
         ("s is saturated an LSB early", "262143 : s_wide", "262142 : s_wide", "s image "),
         ("eta is driven by s, not by its change", "change <= s_next - s;", "change <= s_next;",

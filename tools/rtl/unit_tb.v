@@ -30,7 +30,7 @@ module unit_tb;
     reg signed [17:0] b_operand[0:RUNS-1];
     reg signed [29:0] w[0:RUNS*INPUTS-1], w_after[0:RUNS*INPUTS-1];
     reg signed [16:0] w_operand[0:RUNS*INPUTS-1];
-    reg signed [30:0] w_sum[0:RUNS*INPUTS-1];
+    reg signed [30:0] sum_w_complete[0:RUNS*INPUTS-1];
     reg [14:0] multiplier_l[0:IMAGES-1], multiplier_w[0:IMAGES-1], multiplier_b[0:IMAGES-1];
     reg [5:0] shift_l[0:IMAGES-1], shift_w[0:IMAGES-1], shift_b[0:IMAGES-1];
     reg signed [29:0] lowest_l[0:IMAGES-1], lowest_w[0:IMAGES-1], lowest_b[0:IMAGES-1];
@@ -58,7 +58,7 @@ module unit_tb;
         $readmemh("unit/w.mem", w);
         $readmemh("unit/w_after.mem", w_after);
         $readmemh("unit/w_operand.mem", w_operand);
-        $readmemh("unit/w_sum.mem", w_sum);
+        $readmemh("unit/sum_w_complete.mem", sum_w_complete);
         $readmemh("unit/multiplier_l.mem", multiplier_l);
         $readmemh("unit/multiplier_w.mem", multiplier_w);
         $readmemh("unit/multiplier_b.mem", multiplier_b);
@@ -101,7 +101,7 @@ module unit_tb;
 
     // $finish lets the clock's events of this instant go on: `over` keeps it to one line.
     reg over = 0;
-    task same(input [8*12-1:0] name, input signed [31:0] got, input signed [31:0] expected);
+    task same(input [8*14-1:0] name, input signed [31:0] got, input signed [31:0] expected);
         if (got !== expected && !over) begin
             over = 1;
             $write("FAIL unit_tb: signal %0s image %0d unit %0d", name, image, unit);
@@ -196,7 +196,7 @@ module unit_tb;
                 per_step = clocks + 1;
                 step = -1;
                 go(FINISH);
-                for (at = 0; at < INPUTS; at = at + 1) same("w_sum", dut.sums[at], w_sum[run*INPUTS+at]);
+                for (at = 0; at < INPUTS; at = at + 1) same("sum_w_complete", dut.sums[at], sum_w_complete[run*INPUTS+at]);
                 at = -1;
                 same("message", dut.message_round, message[run]);
                 go(ADAPT);

@@ -81,8 +81,8 @@ def _units(walk: Walk, network: Diagonal, pixels: bytes, label: int) -> Seen:
     return {
         "input": inputs, **{name: np.array(values).T for name, values in by_step.items()},
         "prediction": prediction, "logit": z[:cols], "delta": z[cols : 2 * cols], "message": z[2 * cols :],
-        "w_sum": sums[:n].reshape(units, network.rows),
-        **dict(zip(("l_sum", "b_sum", "v_sum"), sums[n:].reshape(3, units), strict=True)),
+        "sum_w_complete": sums[:n].reshape(units, network.rows),
+        **dict(zip(("sum_l_complete", "sum_b_complete", "sum_v_complete"), sums[n:].reshape(3, units), strict=True)),
         "after": np.array(walk.arrays["w"]),
     }  # fmt: skip
 

@@ -94,11 +94,11 @@ def _of_units(network: Diagonal, seen: dict[str, np.ndarray]) -> Iterator[Table]
     }
     units = {
         "message": Signal("M, the sum over classes of V delta", 7, 22, rounding=TIES_UP, saturation="at 64.0"),
-        "l_sum": Signal("sum over time of d eta", 7 + narrow, 23 - narrow),
-        "b_sum": Signal("sum over time of d", 11, 14),
-        "v_sum": Signal("sum over time of y", 11, 14),
+        "sum_l_complete": Signal("sum over time of d eta", 7 + narrow, 23 - narrow),
+        "sum_b_complete": Signal("sum over time of d", 11, 14),
+        "sum_v_complete": Signal("sum over time of y", 11, 14),
     }
-    weights = {"w_sum": Signal(SUM_W, 2 + narrow, 28 - narrow)}
+    weights = {"sum_w_complete": Signal(SUM_W, 2 + narrow, 28 - narrow)}
     yield table(LEVEL, "network_step", ("image", "unit", "step"), steps, seen)
     yield table(LEVEL, "network_unit", ("image", "unit"), units, seen)
     yield table(LEVEL, "network_weight", ("image", "unit", "input"), weights, seen)

@@ -58,7 +58,7 @@ def _signals(narrow: int) -> dict[str, dict[str, Signal]]:
         "unit_weight": {
             "w": Signal("weight of input i before the update", 3, 26),
             "w_operand": Signal("weight as a factor", 4, 12, rounding=TIES_UP),
-            "w_sum": Signal(f"{SUM_W}, complete", 2 + narrow, 28 - narrow),
+            "sum_w_complete": Signal(f"{SUM_W}, complete", 2 + narrow, 28 - narrow),
             "w_after": Signal("weight after the update", 3, 26, saturation=BOUNDED),
         },
     }
@@ -90,7 +90,7 @@ def _step(chip: UnitsTogether, pixels: bytes, label: int) -> Seen:
     return {
         **before, **step, **memory, **_masters(chip, "_after"),
         "c": [u.c for u in units], "ratio": [u.ratio for u in units], "b_operand": [u.b for u in units],
-        "w_operand": [u.w for u in units], "w_sum": sums, "message": chip.messages,
+        "w_operand": [u.w for u in units], "sum_w_complete": sums, "message": chip.messages,
         "message_whole": [scalar_product(list(zip(chip.delta, u.v, strict=True))) for u in units],
         **{f"{of}_sum": step[f"sum_{of}"][:, -1] for of in ("l", "b", "v")},
         "after": [*chip.w], "logit": chip.logits, "delta": chip.delta,
